@@ -1,0 +1,37 @@
+/* call.h (Lua-facing): the way from Lua into a native function. Thunks per signature class for what
+ * is common, a call by register classes for the rest that fits in registers, libffi for structs by
+ * value, variadics and stack arguments. Nothing is looked up on the way. */
+#ifndef HOTLUA_CALL_H
+#define HOTLUA_CALL_H
+
+#include "slot.h"
+
+#include <lua.h>
+
+/* Choose the thunk and compile the signature for a function type that image_resolve_export found.
+ * Sets export->thunk, signature, refusal. Any thread; no Lua. */
+void call_compile(struct export *export);
+void call_free_signature(struct export *export);
+
+/* Entries of slots that are not simply callable. Each raises or resolves, then calls. */
+int call_lazy(lua_State *L, struct slot *slot);      /* reads the type, rebinds entry, calls */
+int call_refused(lua_State *L, struct slot *slot);   /* no or unsupported signature: says why and what helps */
+int call_absent(lua_State *L, struct slot *slot);    /* gone, or plugin closed: says since which generation */
+
+/* Push the function that Lua keeps for this slot. [-0 +1] */
+void call_push_slot(lua_State *L, struct slot *slot);
+
+/* Push a function that calls the native function at `address` with that TYPE_FUNCTION, now and for
+ * as long as `image` is mapped (NULL: for ever). For function pointers, old images' api, bare
+ * symbols. The image is retained by it. [-0 +1] */
+void call_push_function(lua_State *L, void *address, const struct type *type, struct image *image,
+                        const char *name);
+
+/* Make thread-local state and handlers ready for this Lua state. */
+void call_open(lua_State *L);
+
+/* After a crash was caught in a call of `image`: the host decides (rolls back), then the error is
+ * raised. Set by host.c; NULL: only the error. */
+extern void (*call_on_crash)(lua_State *L, struct image *image);
+
+#endif

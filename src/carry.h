@@ -1,0 +1,37 @@
+/* carry.h: brings the values of an image's variables to the image that follows it, by name and
+ * type. Writes only into the new image; dropping the new image undoes it. */
+#ifndef HOTLUA_CARRY_H
+#define HOTLUA_CARRY_H
+
+#include "error.h"
+#include "image.h"
+
+enum carry_mode { CARRY_MERGE, CARRY_ALL, CARRY_NONE, CARRY_LIST };
+
+struct carry_options {
+    enum carry_mode mode;
+    const char *const *names;            /* CARRY_LIST: NULL-terminated */
+};
+
+enum carry_verdict {
+    CARRY_KEPT, CARRY_CONVERTED, CARRY_RESET, CARRY_CONFLICT, CARRY_REPOINTED, CARRY_HELD, CARRY_VERDICTS
+};
+
+/* One line of a report's list: a path ("table.rows[3].limit") and, where there is one, the reason. */
+typedef void carry_finding(void *context, enum carry_verdict verdict, const char *path, const char *why);
+
+struct carry;
+
+/* Pair the variables of both images and compile how each is carried. Reads no value, so it may run
+ * on the loader thread while the old image is in use. */
+struct carry *carry_plan(struct image *old_image, struct image *new_image,
+                         const struct carry_options *options, struct error *error);
+/* Carry the values, calling `finding` for each variable or leaf of note. On the owner's thread, with no
+ * call inside the old image's plugin running meanwhile. False with error if a value does not fit. */
+bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error);
+void carry_free(struct carry *carry);
+
+/* What carry_run would say of a reload, from types alone (for hotlua check and change:diff). */
+void carry_describe(struct carry *carry, carry_finding *finding, void *context);
+
+#endif

@@ -1,0 +1,96 @@
+/* image.h: one loaded copy of a plugin's file: its private copy, its symbols, its types, its
+ * memory. Opening and closing run on the loader thread; reading is safe from any thread. */
+#ifndef HOTLUA_IMAGE_H
+#define HOTLUA_IMAGE_H
+
+#include "elf_check.h"
+#include "error.h"
+#include "types.h"
+
+struct debuginfo;
+struct declarations;
+struct export;
+struct plugin;
+struct pristine;
+struct stage;
+
+enum image_state { IMAGE_PREPARED, IMAGE_LIVE, IMAGE_KEPT, IMAGE_RETIRING, IMAGE_HELD, IMAGE_GONE };
+
+struct variable {            /* one with static storage in an image */
+    const char *name;        /* "limit", "file_static", "function.static_inside" */
+    const struct type *type; /* NULL: no debug info and no cdef */
+    void *address;           /* in memory, NULL for a thread-local */
+    uint64_t size;           /* bytes */
+    bool is_exported;        /* an ELF dynamic symbol */
+    bool is_writable;
+    bool is_thread_local;
+    const char *file;        /* base name of its source, NULL if unknown */
+};
+
+struct image {
+    struct plugin *plugin;
+    unsigned generation;     /* 0 until committed */
+    volatile enum image_state state;
+    volatile bool is_mapped; /* false: views into it must raise */
+    char why[256];           /* held: what keeps it */
+    char *source;            /* the user's path of the file */
+    struct stage *stage;
+    struct elf_facts facts;
+    void *handle;            /* of dlopen */
+    uintptr_t base;          /* first byte of the mapping */
+    size_t size;             /* bytes of address space */
+    uintptr_t bias;          /* to add to a file address */
+    struct export *exports;  /* one per exported function, in the order of facts.symbols */
+    size_t export_count;
+    struct types *types;     /* never NULL */
+    struct debuginfo *debug; /* NULL: none; then no_debug says why */
+    struct declarations *declarations;   /* from cdef, NULL: none */
+    char no_debug[256];
+    struct pristine *pristine;           /* initial values of its writable data, see pristine.h */
+    unsigned references;     /* atomic */
+};
+
+struct image_options {
+    const char *cdef;        /* C declarations, or NULL */
+};
+
+/* Check the staged copy and read its symbols; takes over `stage` in any case. Nothing is mapped for
+ * execution yet. One reference. */
+struct image *image_verify(struct stage *stage, const char *source, struct error *error);
+
+/* dlopen the verified image (RTLD_NOW | RTLD_LOCAL) and prove that what came is new and whole;
+ * open its debug info, take its pristine values. Constructors run here. */
+bool image_open(struct image *image, const struct image_options *options, struct error *error);
+
+/* dlclose (destructors run here), then look whether it left the address space. State becomes
+ * IMAGE_GONE, or IMAGE_HELD with `why`. */
+void image_close(struct image *image);
+
+struct image *image_retain(struct image *image);
+void image_release(struct image *image);   /* the last one frees; a mapped image must be closed before */
+
+/* The exported function of that name, NULL if none. */
+struct export *image_find_export(const struct image *image, const char *name);
+/* Give `export` its type from cdef or debug info, once. False with the reason (kept in the export). */
+bool image_resolve_export(struct export *export, struct error *error);
+
+/* A variable by name. False with error if there is none. */
+bool image_find_variable(struct image *image, const char *name, struct variable *variable,
+                         struct error *error);
+/* All variables, exported and static, sorted by name; malloc'ed array for the caller to free. */
+struct variable *image_variables(struct image *image, size_t *count);
+
+/* Types and enumerators by name, from cdef first, then the debug info. */
+const struct type *image_type(struct image *image, const char *expression, struct error *error);
+bool image_enumerator(struct image *image, const char *name, int64_t *value);
+
+/* Is the address inside this image's mapping? */
+static inline bool image_contains(const struct image *image, const void *address)
+{
+    return (uintptr_t)address - image->base < image->size;
+}
+
+/* The mapped image of any plugin that the address lies in, retained; NULL if none. */
+struct image *image_of_address(const void *address);
+
+#endif

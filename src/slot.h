@@ -1,0 +1,79 @@
+/* slot.h: plugins and the stable places through which every call of their exports goes. A slot is
+ * never freed: a function that Lua holds stays valid for ever. Process-wide, under one lock; the
+ * call path reads it without any.
+ *
+ * The life of a call: Lua calls the slot's stub (machine code, arch.h); the stub loads slot->entry
+ * and jumps there with the slot as second argument. `entry` is normally the thunk of the live
+ * export's signature; it is another function while the export is gone, its type not read yet, or a
+ * change waits for a safe point. The thunk pins slot->bound in the thread's frame, checks that it
+ * is still bound and meant for this thunk, converts, and calls bound->target. */
+#ifndef HOTLUA_SLOT_H
+#define HOTLUA_SLOT_H
+
+#include "error.h"
+#include "image.h"
+
+struct lua_State;
+struct slot;
+struct signature;            /* call.h: what a thunk needs of a function type */
+
+/* What a stub jumps to: an ordinary lua_CFunction with the slot as a second argument. */
+typedef int slot_entry(struct lua_State *L, struct slot *slot);
+
+struct export {              /* one function of one image */
+    slot_entry *thunk;       /* chosen by signature; call_lazy until the type is read */
+    void *target;            /* its address */
+    const struct signature *signature;   /* NULL until the type is read */
+    const struct type *type; /* TYPE_FUNCTION, NULL until read or when unknown */
+    const char *name;
+    struct image *image;
+    const char *refusal;     /* why it cannot be called, NULL if it can */
+};
+
+struct slot {
+    slot_entry *volatile entry;          /* offset 0: the stub loads it */
+    struct export *volatile bound;       /* never NULL: &slot_absent when gone */
+    const char *name;
+    struct plugin *plugin;
+    void *stub;              /* a lua_CFunction, or NULL where the machine has no stubs */
+    unsigned gone_since;     /* generation in which the export went; 0 while it is there */
+    struct slot *next;       /* in the plugin's list */
+};
+
+struct plugin {
+    char *name;
+    char *path;              /* absolute, as the user named it: links are followed at each load */
+    struct image *live;      /* NULL while closed */
+    unsigned generation;     /* of the newest image that became live */
+    struct slot *slots;
+    void *owner;             /* struct host * of the Lua state that loaded it */
+    unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
+    unsigned timeout_ms;     /* 0: none */
+    bool is_closed;
+    struct plugin *next;
+};
+
+extern struct export slot_absent;        /* thunk: call_absent */
+
+/* The registry's lock; the loader's own lock is never taken inside it. Recursive. */
+void slot_lock(void);
+void slot_unlock(void);
+
+/* The plugin of that name, made if there is none; a closed one of the same name is taken up again
+ * with its slots. NULL with error if one of that name is open. */
+struct plugin *plugin_create(const char *name, const char *path, void *owner, struct error *error);
+struct plugin *plugin_find(const char *name);             /* open ones only */
+struct plugin *plugin_next(struct plugin *after);         /* NULL starts; open ones only */
+
+/* The slot of that name, made if there is none (bound to slot_absent). */
+struct slot *slot_of(struct plugin *plugin, const char *name);
+
+/* Bind every slot of the plugin to `image` (NULL: to nothing) and make slots for exports that have
+ * none. This is the commit: the caller sees old or new, per call. Sets generation, live, states. */
+void slot_bind(struct plugin *plugin, struct image *image);
+
+/* While armed, each call of the plugin's owner thread goes to `entry` first. */
+void slot_arm(struct plugin *plugin, slot_entry *entry);
+void slot_disarm(struct plugin *plugin);
+
+#endif

@@ -1,0 +1,36 @@
+/* stage.h: takes the private copy of a plugin's file that everything later works on. A copy has a
+ * path that no copy before it had, in a directory only this user may enter; the directory goes with
+ * the process, and one that a dead process left behind is swept up at the next start. */
+#ifndef HOTLUA_STAGE_H
+#define HOTLUA_STAGE_H
+
+#include "error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct stage;
+
+/* Copy the file at `source` as it is now, from one open descriptor. Refuses what is not a regular
+ * file (FIFO, directory, device), is empty, or is larger than 4 GiB (logical size) with an error
+ * that says so; never blocks on a FIFO. `name` becomes part of the copy's file name. */
+struct stage *stage_copy(const char *source, const char *name, struct error *error);
+
+/* Unmap and delete the copy. */
+void stage_free(struct stage *stage);
+
+const char *stage_path(const struct stage *stage);        /* of the private copy */
+const void *stage_bytes(const struct stage *stage);       /* mapped read-only */
+size_t stage_size(const struct stage *stage);
+uint64_t stage_hash(const struct stage *stage);           /* of the content; equal contents, equal hashes */
+bool stage_same_content(const struct stage *a, const struct stage *b);   /* exact, byte for byte */
+/* Has the source file changed (size, mtime, inode) since the copy began? */
+bool stage_is_outdated(const struct stage *stage);
+
+/* The process's directory for copies ("/tmp/hotlua-1234-x7Gh2k"), made at first use: mode 0700, on
+ * a file system that allows executable mappings. NULL with error if none can be made. */
+const char *stage_directory(struct error *error);
+/* Delete the directory; what is still mapped stays mapped. Called once, by main. */
+void stage_cleanup(void);
+
+#endif
