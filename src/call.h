@@ -4,19 +4,9 @@
 #ifndef HOTLUA_CALL_H
 #define HOTLUA_CALL_H
 
-#include "slot.h"
+#include "call_compile.h"
 
 #include <lua.h>
-
-/* Choose the thunk and compile the signature for a function type that image_resolve_export found.
- * Sets export->thunk, signature, refusal. Any thread; no Lua. */
-void call_compile(struct export *export);
-void call_free_signature(struct export *export);
-
-/* Entries of slots that are not simply callable. Each raises or resolves, then calls. */
-int call_lazy(lua_State *L, struct slot *slot);      /* reads the type, rebinds entry, calls */
-int call_refused(lua_State *L, struct slot *slot);   /* no or unsupported signature: says why and what helps */
-int call_absent(lua_State *L, struct slot *slot);    /* gone, or plugin closed: says since which generation */
 
 /* Push the function that Lua keeps for this slot. [-0 +1] */
 void call_push_slot(lua_State *L, struct slot *slot);

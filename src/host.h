@@ -24,6 +24,19 @@ uv_loop_t *host_loop(struct host *host);
  * (130, 143 after SIGINT, SIGTERM), else 0. */
 int host_run(struct host *host);
 
+/* The exit status that a signal asked for (130, 143), 0: none. */
+int host_exit_status(void);
+/* One turn of the loop. Returns whether anything is left to wait for; does nothing and returns false
+ * inside a callback of the loop itself, which must not be entered twice. */
+bool host_turn(struct host *host, bool may_block);
+bool host_is_running(struct host *host);
+/* Note that somebody else (luv's uv.run) enters or leaves the loop. Returns what was noted before. */
+bool host_enter_loop(struct host *host, bool is_running);
+/* Make host_run return. */
+void host_stop(struct host *host);
+/* +1: the loop stays alive for something awaited; -1: it came. */
+void host_await(struct host *host, int change);
+
 /* From any thread: have `deliver(L, context)` called on the host's thread: in the loop, in
  * hot.poll(), or at the next call of one of its plugins, whichever comes first. Never blocks. */
 void host_post(struct host *host, void (*deliver)(lua_State *L, void *context), void *context);

@@ -48,6 +48,7 @@ struct image {
     char no_debug[256];
     struct pristine *pristine;           /* initial values of its writable data, see pristine.h */
     unsigned references;     /* atomic */
+    struct image *next_mapped;           /* in the list behind image_of_address */
 };
 
 struct image_options {
@@ -82,6 +83,8 @@ struct variable *image_variables(struct image *image, size_t *count);
 
 /* Types and enumerators by name, from cdef first, then the debug info. */
 const struct type *image_type(struct image *image, const char *expression, struct error *error);
+/* The named types alone ("struct point", "size_t"); `context` is the image: a cdecl_lookup. */
+const struct type *image_lookup_type(void *context, const char *name);
 bool image_enumerator(struct image *image, const char *name, int64_t *value);
 
 /* Is the address inside this image's mapping? */

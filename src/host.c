@@ -1,0 +1,378 @@
+/* host.c: one Lua state of the host: its loop, luv on it, and the queue through which other threads
+ * reach it. Knows nothing of reloads. */
+#define _GNU_SOURCE
+#include "host.h"
+
+#include "call.h"
+#include "core.h"
+#include "loader.h"
+#include "slot.h"
+
+#include <errno.h>
+#include <lauxlib.h>
+#include <luv/luv.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct message {
+    void (*deliver)(lua_State *L, void *context);
+    void *context;
+    struct message *next;
+};
+
+struct host {
+    lua_State *L;
+    uv_loop_t loop;
+    uv_async_t wake;             /* unreferenced unless something is awaited (host_await) */
+    pthread_t thread;
+    pthread_mutex_t lock;        /* of the queue */
+    struct message *first, **last;
+    int jobs;                    /* host_work in progress */
+    int awaited;                 /* reasons to keep the loop alive */
+    bool is_running;             /* inside uv_run */
+    bool is_stopped;             /* hot.stop() */
+    bool is_closing;
+};
+
+static const char host_key = 0;          /* its address is the registry key */
+
+/* The signal that asked the program to end, 0: none; and whom to interrupt. */
+static volatile sig_atomic_t ending_signal;
+static struct host *main_host;
+
+struct host *host_of(lua_State *L)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &host_key);
+    struct host *host = lua_touserdata(L, -1);
+    lua_pop(L, 1);
+    return host;
+}
+
+uv_loop_t *host_loop(struct host *host)
+{
+    return &host->loop;
+}
+
+/* Errors ------------------------------------------------------------------------------------- */
+
+static int add_traceback(lua_State *L)
+{
+    const char *text = lua_tostring(L, 1);
+    if (!text) {
+        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
+            return 1;
+        return 1;
+    }
+    luaL_traceback(L, L, text, 1);
+    return 1;
+}
+
+/* Hand the error on top to hot's error handler (Lua: core.on_error), or print it. [-1 +0] */
+static void report_error(lua_State *L, const char *what)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &core_error_key);
+    if (lua_isfunction(L, -1)) {
+        lua_insert(L, -2);
+        lua_pushstring(L, what);
+        if (lua_pcall(L, 2, 0, 0) == LUA_OK)
+            return;
+        lua_pop(L, 1);
+        return;
+    }
+    lua_pop(L, 1);
+    fprintf(stderr, "hotlua: %s: %s\n", what, luaL_tolstring(L, -1, NULL));
+    lua_pop(L, 2);
+}
+
+bool host_call(lua_State *L, int arguments, const char *what)
+{
+    int base = lua_gettop(L) - arguments;
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, base);
+    bool ok = lua_pcall(L, arguments, 0, base) == LUA_OK;
+    if (!ok)
+        report_error(L, what);
+    lua_remove(L, base);
+    return ok;
+}
+
+/* luv's way of calling back: as its own, but an error never ends the process. */
+static int luv_call(lua_State *L, int arguments, int results, int flags)
+{
+    if (flags & LUVF_CALLBACK_NOERRMSG && flags & LUVF_CALLBACK_NOTRACEBACK) {
+        int status = lua_pcall(L, arguments, results, 0);
+        if (status != LUA_OK)
+            lua_pop(L, 1);
+        return status == LUA_OK ? 0 : -status;
+    }
+    int base = lua_gettop(L) - arguments;
+    lua_pushcfunction(L, add_traceback);
+    lua_insert(L, base);
+    int status = lua_pcall(L, arguments, results, base);
+    lua_remove(L, base);
+    if (status == LUA_OK)
+        return results == LUA_MULTRET ? lua_gettop(L) - base + 1 : results;
+    report_error(L, "error in a luv callback");
+    return -status;
+}
+
+/* The queue ---------------------------------------------------------------------------------- */
+
+static bool take_message(struct host *host, struct message **message)
+{
+    pthread_mutex_lock(&host->lock);
+    *message = host->first;
+    if (*message) {
+        host->first = (*message)->next;
+        if (!host->first)
+            host->last = &host->first;
+    }
+    pthread_mutex_unlock(&host->lock);
+    return *message != NULL;
+}
+
+void host_drain(struct host *host, lua_State *L)
+{
+    struct message *message;
+    for (struct plugin *plugin = plugin_next(NULL); plugin; plugin = plugin_next(plugin))
+        if (plugin->owner == host)
+            slot_disarm(plugin);
+    luaL_checkstack(L, 20, NULL);
+    while (take_message(host, &message)) {
+        struct message taken = *message;
+        free(message);
+        taken.deliver(L, taken.context);
+    }
+}
+
+/* Where a call of an armed plugin goes: what waits is delivered before the call. */
+static int call_safe_point(lua_State *L, struct slot *slot)
+{
+    struct host *host = slot->plugin->owner;
+    if (pthread_equal(host->thread, pthread_self()))
+        host_drain(host, L);
+    return slot->bound->thunk(L, slot);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct host *host = wake->data;
+    host_drain(host, host->L);
+}
+
+void host_post(struct host *host, void (*deliver)(lua_State *L, void *context), void *context)
+{
+    struct message *message = malloc(sizeof *message);
+    *message = (struct message){deliver, context, NULL};
+    pthread_mutex_lock(&host->lock);
+    *host->last = message;
+    host->last = &message->next;
+    pthread_mutex_unlock(&host->lock);
+    for (struct plugin *plugin = plugin_next(NULL); plugin; plugin = plugin_next(plugin))
+        if (plugin->owner == host)
+            slot_arm(plugin, call_safe_point);
+    uv_async_send(&host->wake);
+}
+
+struct job {
+    struct host *host;
+    void (*work)(void *context);
+    void (*done)(lua_State *L, void *context);
+    void *context;
+};
+
+static void finish_job(lua_State *L, void *context)
+{
+    struct job job = *(struct job *)context;
+    free(context);
+    host_await(job.host, -1);
+    job.done(L, job.context);
+    job.host->jobs--;
+}
+
+static void run_job(void *context)
+{
+    struct job *job = context;
+    job->work(job->context);
+    host_post(job->host, finish_job, job);
+}
+
+void host_work(struct host *host, void (*work)(void *context),
+               void (*done)(lua_State *L, void *context), void *context)
+{
+    struct job *job = malloc(sizeof *job);
+    *job = (struct job){host, work, done, context};
+    host->jobs++;
+    host_await(host, 1);
+    loader_run(run_job, job);
+}
+
+void host_await(struct host *host, int change)
+{
+    host->awaited += change;
+    if (host->is_closing)
+        return;
+    if (host->awaited > 0)
+        uv_ref((uv_handle_t *)&host->wake);
+    else
+        uv_unref((uv_handle_t *)&host->wake);
+}
+
+/* Signals ------------------------------------------------------------------------------------ */
+
+static void interrupt_hook(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    lua_sethook(L, NULL, 0, 0);
+    luaL_error(L, "interrupted!");
+}
+
+/* The first signal ends the program in order, also out of Lua code that never returns to the loop;
+ * the second one kills. */
+static void on_signal(int number)
+{
+    int kept = errno;
+    ending_signal = number;
+    signal(number, SIG_DFL);
+    lua_sethook(main_host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+    uv_async_send(&main_host->wake);
+    errno = kept;
+}
+
+int host_exit_status(void)
+{
+    return ending_signal ? 128 + ending_signal : 0;
+}
+
+static void listen_to_signals(struct host *host)
+{
+    main_host = host;
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART | SA_ONSTACK};
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* Running ------------------------------------------------------------------------------------ */
+
+bool host_is_running(struct host *host)
+{
+    return host->is_running;
+}
+
+bool host_enter_loop(struct host *host, bool is_running)
+{
+    bool was_running = host->is_running;
+    host->is_running = is_running;
+    return was_running;
+}
+
+bool host_turn(struct host *host, bool may_block)
+{
+    if (host->is_running)
+        return false;
+    host->is_running = true;
+    bool more = uv_run(&host->loop, may_block ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
+    host->is_running = false;
+    return more;
+}
+
+void host_stop(struct host *host)
+{
+    host->is_stopped = true;
+    uv_async_send(&host->wake);
+}
+
+int host_run(struct host *host)
+{
+    host->is_stopped = false;
+    while (!ending_signal && !host->is_stopped && host_turn(host, true))
+        ;
+    host->is_stopped = false;
+    return host_exit_status();
+}
+
+/* Opening and closing ------------------------------------------------------------------------ */
+
+/* The preloaded `luv`: on this host's loop, with what luv gets wrong on a shared loop put right. */
+static int open_luv(lua_State *L)
+{
+    struct host *host = host_of(L);
+    luv_set_loop(L, &host->loop);
+    luv_set_callback(L, luv_call);
+    luaopen_luv(L);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "hotlua.luv");
+    lua_call(L, 1, 1);
+    lua_pushvalue(L, -2);
+    lua_call(L, 1, 0);
+    return 1;
+}
+
+struct host *host_open(lua_State *L)
+{
+    struct host *host = calloc(1, sizeof *host);
+    if (!host)
+        return NULL;
+    host->L = L;
+    host->thread = pthread_self();
+    host->last = &host->first;
+    pthread_mutex_init(&host->lock, NULL);
+    uv_loop_init(&host->loop);
+    uv_async_init(&host->loop, &host->wake, on_wake);
+    host->wake.data = host;
+    uv_unref((uv_handle_t *)&host->wake);
+    lua_pushlightuserdata(L, host);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &host_key);
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+    lua_pushcfunction(L, open_luv);
+    lua_setfield(L, -2, "luv");
+    lua_pushcfunction(L, luaopen_hotlua_core);
+    lua_setfield(L, -2, "hotlua.core");
+    lua_pop(L, 1);
+    call_open(L);
+    if (!main_host)
+        listen_to_signals(host);
+    return host;
+}
+
+static void close_handle(uv_handle_t *handle, void *context)
+{
+    struct host *host = context;
+    if (handle != (uv_handle_t *)&host->wake && !uv_is_closing(handle) && !handle->data)
+        uv_close(handle, NULL);
+}
+
+void host_close(struct host *host)
+{
+    lua_State *L = host->L;
+    lua_sethook(L, NULL, 0, 0);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &core_close_key);
+    if (lua_isfunction(L, -1))
+        host_call(L, 0, "closing");
+    else
+        lua_pop(L, 1);
+    while (host->jobs > 0)
+        host_turn(host, true);
+    host->is_closing = true;
+    uv_unref((uv_handle_t *)&host->wake);
+    host_turn(host, false);
+}
+
+void host_free(struct host *host)
+{
+    struct message *message;
+    while (take_message(host, &message))
+        free(message);
+    uv_walk(&host->loop, close_handle, host);
+    uv_close((uv_handle_t *)&host->wake, NULL);
+    uv_run(&host->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&host->loop);
+    pthread_mutex_destroy(&host->lock);
+    if (main_host == host)
+        main_host = NULL;
+    free(host);
+}

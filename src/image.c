@@ -1,0 +1,299 @@
+/* image.c: the life of one image: verified, opened, read, closed. Never calls Lua. */
+#define _GNU_SOURCE
+#include "image.h"
+
+#include "call_compile.h"
+#include "cdecl.h"
+#include "debuginfo.h"
+#include "loader.h"
+#include "pristine.h"
+#include "slot.h"
+#include "stage.h"
+
+#include <dlfcn.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The mapped images, for image_of_address. */
+static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct image *mapped;
+
+static void list_add(struct image *image)
+{
+    pthread_mutex_lock(&mapped_lock);
+    image->next_mapped = mapped;
+    mapped = image;
+    pthread_mutex_unlock(&mapped_lock);
+}
+
+static void list_remove(struct image *image)
+{
+    pthread_mutex_lock(&mapped_lock);
+    for (struct image **at = &mapped; *at; at = &(*at)->next_mapped)
+        if (*at == image) {
+            *at = image->next_mapped;
+            break;
+        }
+    pthread_mutex_unlock(&mapped_lock);
+}
+
+struct image *image_of_address(const void *address)
+{
+    struct image *found = NULL;
+    pthread_mutex_lock(&mapped_lock);
+    for (struct image *image = mapped; image && !found; image = image->next_mapped)
+        if (image_contains(image, address))
+            found = image_retain(image);
+    pthread_mutex_unlock(&mapped_lock);
+    return found;
+}
+
+/* What the loader would accept but a reload cannot live with. */
+static bool refuse_unsafe(const struct image *image, struct error *error)
+{
+    const struct elf_facts *facts = &image->facts;
+    if (facts->has_unique)
+        return error_set_stage(error, "verify",
+            "%s: '%s' is a GNU unique symbol: the new image would share the old one's variable; "
+            "compile with -fno-gnu-unique", image->source, facts->unique_name);
+    if (facts->has_text_relocations)
+        return error_set_stage(error, "verify", "%s: has text relocations; compile with -fPIC",
+                               image->source);
+    if (facts->has_executable_stack)
+        return error_set_stage(error, "verify",
+            "%s: asks for an executable stack; link with -Wl,-z,noexecstack, and give assembler "
+            "sources a .note.GNU-stack section", image->source);
+    if (facts->has_writable_code)
+        return error_set_stage(error, "verify",
+            "%s: has a segment that is both writable and executable; link with "
+            "-Wl,-z,separate-code, not with -N", image->source);
+    return true;
+}
+
+struct image *image_verify(struct stage *stage, const char *source, struct error *error)
+{
+    struct image *image = calloc(1, sizeof *image);
+    image->references = 1;
+    image->stage = stage;
+    image->source = strdup(source);
+    if (!elf_check(stage_bytes(stage), stage_size(stage), source, &image->facts, error)) {
+        error_set_stage(error, "verify", "%s", strdupa(error->text));
+        image_release(image);
+        return NULL;
+    }
+    if (!refuse_unsafe(image, error)) {
+        image_release(image);
+        return NULL;
+    }
+    return image;
+}
+
+/* The loader names the private copy; the user knows the source. */
+static void set_loader_error(struct image *image, const char *said, struct error *error)
+{
+    const char *private_path = stage_path(image->stage);
+    size_t length = strlen(private_path);
+    if (strncmp(said, private_path, length) == 0) {
+        said += length;
+        if (strncmp(said, ": ", 2) == 0)
+            said += 2;
+    }
+    const char *missing = strstr(said, ": cannot open shared object file");
+    if (missing)
+        error_set_stage(error, "open",
+            "%s: needs the library %.*s, which cannot be found: install it, or link the plugin "
+            "with -Wl,-rpath,DIRECTORY", image->source, (int)(missing - said), said);
+    else if (strstr(said, "static TLS"))
+        error_set_stage(error, "open",
+            "%s: %s: its thread-local variables use the loader's small static block; compile "
+            "with -ftls-model=global-dynamic", image->source, said);
+    else
+        error_set_stage(error, "open", "%s: %s", image->source, said);
+}
+
+static void open_debug_info(struct image *image)
+{
+    struct error error = {0};
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s", image->source);
+    char *slash = strrchr(directory, '/');
+    if (slash)
+        *slash = 0;
+    image->debug = debuginfo_open(stage_path(image->stage), slash ? directory : NULL, &error);
+    if (image->debug)
+        image->types = types_retain(debuginfo_types(image->debug));
+    else {
+        snprintf(image->no_debug, sizeof image->no_debug, "%.255s", error.text);
+        image->types = types_new(NULL, NULL, NULL);
+    }
+}
+
+static bool read_declarations(struct image *image, const char *cdef, struct error *error)
+{
+    if (!cdef)
+        return true;
+    image->declarations = cdecl_parse(image->types, cdef, image_lookup_type, image, error);
+    if (image->declarations)
+        return true;
+    return error_set_stage(error, "bind", "%s: cdef: %s", image->source, strdupa(error->text));
+}
+
+static void *symbol_address(const struct image *image, const struct symbol *symbol)
+{
+    if (symbol->kind == SYMBOL_INDIRECT)
+        return dlsym(image->handle, symbol->name);
+    return (void *)(image->bias + symbol->address);
+}
+
+static bool is_function(const struct symbol *symbol)
+{
+    return symbol->kind == SYMBOL_FUNCTION || symbol->kind == SYMBOL_INDIRECT;
+}
+
+static void make_exports(struct image *image)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < image->facts.symbol_count; i++)
+        count += is_function(&image->facts.symbols[i]);
+    image->exports = calloc(count + 1, sizeof *image->exports);
+    for (size_t i = 0; i < image->facts.symbol_count; i++) {
+        const struct symbol *symbol = &image->facts.symbols[i];
+        if (!is_function(symbol))
+            continue;
+        struct export *export = &image->exports[image->export_count++];
+        export->name = symbol->name;
+        export->target = symbol_address(image, symbol);
+        export->image = image;
+        export->thunk = call_lazy;
+    }
+}
+
+bool image_open(struct image *image, const struct image_options *options, struct error *error)
+{
+    const char *path = stage_path(image->stage);
+    struct link_map *map = NULL;
+    const char *said = NULL;
+    loader_lock();
+    image->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!image->handle)
+        said = strdupa(dlerror());
+    loader_unlock();
+    if (said) {
+        set_loader_error(image, said, error);
+        return false;
+    }
+    dlinfo(image->handle, RTLD_DI_LINKMAP, &map);
+    image->bias = map->l_addr;
+    image->base = image->bias + image->facts.lowest_address;
+    image->size = image->facts.loaded_size;
+    image->is_mapped = true;
+    list_add(image);
+    if (strcmp(map->l_name, path) != 0)   /* the loader gave an image that it already had */
+        return error_set_stage(error, "open", "%s: the loader returned %s instead of the new image",
+                               image->source, map->l_name);
+    image->pristine = pristine_take(image);
+    open_debug_info(image);
+    make_exports(image);
+    return read_declarations(image, options->cdef, error);
+}
+
+static int find_mapping(struct dl_phdr_info *info, size_t size, void *context)
+{
+    (void)size;
+    return info->dlpi_name && strcmp(info->dlpi_name, context) == 0;
+}
+
+static const char *reason_to_stay(const struct image *image)
+{
+    if (image->facts.has_unique)
+        return "it has GNU unique symbols, which the loader never unloads";
+    if (image->facts.is_nodelete)
+        return "it was linked with -z nodelete";
+    return "the loader keeps it: another library uses it, or a thread has still to run one of its "
+           "thread-local destructors";
+}
+
+void image_close(struct image *image)
+{
+    if (!image->is_mapped)
+        return;
+    list_remove(image);
+    loader_lock();
+    image->is_mapped = false;
+    dlclose(image->handle);
+    bool stays = dl_iterate_phdr(find_mapping, (void *)stage_path(image->stage));
+    loader_unlock();
+    if (stays) {
+        snprintf(image->why, sizeof image->why, "%s", reason_to_stay(image));
+        image->state = IMAGE_HELD;
+        return;
+    }
+    image->handle = NULL;
+    image->state = IMAGE_GONE;
+}
+
+struct image *image_retain(struct image *image)
+{
+    __atomic_add_fetch(&image->references, 1, __ATOMIC_RELAXED);
+    return image;
+}
+
+void image_release(struct image *image)
+{
+    if (!image || __atomic_sub_fetch(&image->references, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    for (size_t i = 0; i < image->export_count; i++)
+        call_free_signature(&image->exports[i]);
+    free(image->exports);
+    cdecl_free(image->declarations);
+    if (image->debug)
+        debuginfo_close(image->debug);
+    if (image->types)
+        types_release(image->types);
+    pristine_free(image->pristine);
+    elf_facts_free(&image->facts);
+    stage_free(image->stage);
+    free(image->source);
+    free(image);
+}
+
+struct export *image_find_export(const struct image *image, const char *name)
+{
+    size_t low = 0, high = image->export_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        int order = strcmp(name, image->exports[middle].name);
+        if (order == 0)
+            return &image->exports[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+bool image_resolve_export(struct export *export, struct error *error)
+{
+    struct image *image = export->image;
+    if (export->type)
+        return true;
+    const struct type *type = NULL;
+    if (image->declarations)
+        type = cdecl_symbol(image->declarations, export->name);
+    if (type && type->plain->kind != TYPE_FUNCTION)
+        return error_set(error, "%s: cdef declares '%s' as a variable, but it is a function",
+                         image->source, export->name);
+    if (!type && image->debug) {
+        uint64_t address = (uintptr_t)export->target - image->bias;
+        type = debuginfo_function(image->debug, export->name, address, error);
+    } else if (!type)
+        error_set(error, "%s", image->no_debug);
+    if (!type)
+        return false;
+    export->type = type->plain;
+    return true;
+}

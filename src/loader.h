@@ -1,0 +1,16 @@
+/* loader.h: the threads on which files are copied, checked, opened and closed, so that the loop's
+ * thread never waits for the dynamic loader; and the one lock around everything that enters it. */
+#ifndef HOTLUA_LOADER_H
+#define HOTLUA_LOADER_H
+
+/* Run `work(context)` on a loader thread, jobs in the order of the calls. If the job in progress has run
+ * longer than 500 ms a further thread takes over the queue: a constructor that hangs holds up
+ * nobody else. Never blocks. */
+void loader_run(void (*work)(void *context), void *context);
+
+/* The lock around dlopen, dlclose, dl_iterate_phdr and fork: a fork while another thread is inside
+ * the dynamic loader leaves the child's loader locked for ever. Recursive. */
+void loader_lock(void);
+void loader_unlock(void);
+
+#endif
