@@ -2,12 +2,13 @@
  * objects, carry, inspect and stubs are driven by. Knows nothing of where types come from.
  *
  * Types belong to a `struct types` table (an arena, reference-counted); a type lives as long as its
- * table. Qualifiers and typedef names are variants: a `const int` or a `size_t` is a node of its own
- * whose `plain` leads to the unqualified, unaliased node; `plain` of a plain node is itself. Two
- * plain nodes of one table may still describe the same C type; compare with types_same.
+ * table. Qualifiers and typedef names are variants: a `const int` or a `size_t` is a node of its
+ * own whose `plain` leads to the unqualified, unaliased node; `plain` of a plain node is itself.
+ * Two plain nodes of one table may still describe the same C type; compare with types_same.
  *
- * A struct, union or enum that is only reached through a pointer is read when someone looks: call
- * type_complete before touching size, align, count or fields/values of a type you did not get by value. */
+ * A struct, union or enum that is only reached through a pointer (or an array of such) is read when
+ * someone looks: call type_complete before touching size, align, count or fields/values of a type
+ * you did not get by value; what it holds by value is then complete too. */
 #ifndef HOTLUA_TYPES_H
 #define HOTLUA_TYPES_H
 
@@ -26,8 +27,8 @@ struct types;
 struct field {               /* of a struct or union */
     const char *name;        /* NULL: an anonymous member; its fields are reached as its parent's */
     const struct type *type;
-    uint64_t offset;         /* bytes from the start of the struct; for a bit-field: of its storage unit */
-    uint16_t bit_offset;     /* bit-field: bits from the least significant bit of the storage unit */
+    uint64_t offset;         /* bytes from the start of the struct (a bit-field: of its unit) */
+    uint16_t bit_offset;     /* bit-field: bits from the least significant bit of that unit */
     uint16_t bit_size;       /* 0: not a bit-field */
 };
 
@@ -48,9 +49,9 @@ struct type {
     bool is_const, is_volatile;
     bool is_variadic;        /* function: ends in `...` */
     bool is_unprototyped;    /* function: declared `f()` before C23; its parameters are unknown */
-    bool is_incomplete;      /* struct, union, enum, array: declared but not defined anywhere seen */
+    bool is_incomplete;      /* struct, union, enum, array: declared, defined nowhere seen */
     bool is_typedef_name;    /* struct, union, enum: `name` is a typedef's, the tag is absent */
-    bool is_flexible;        /* array `[]`: a flexible array member or an unknown bound; count is 0 */
+    bool is_flexible;        /* array `[]`: a flexible member or an unknown bound; count is 0 */
     volatile bool is_lazy;   /* not read yet: type_complete */
     uint32_t align;          /* bytes */
     uint64_t size;           /* bytes; 0 for void, function, incomplete */
@@ -59,7 +60,7 @@ struct type {
     const char *alias;       /* the typedef name this variant was spelled with, or NULL */
     const char *reason;      /* TYPE_UNSUPPORTED: why, in words */
     const struct type *plain;   /* without qualifiers and typedef names */
-    const struct type *target;  /* pointer: pointee; array: element; function: result; enum: its integer */
+    const struct type *target;  /* pointee, element, result of a function, integer of an enum */
     union {
         const struct field *fields;
         const struct parameter *parameters;
@@ -82,21 +83,25 @@ void types_release(struct types *table);
 void types_lock(struct types *table);
 void types_unlock(struct types *table);
 
-/* Make nodes (readers only, under the lock). Strings and lists are copied into the arena. */
+/* Make nodes. What is made from other nodes is made once per table; a node made by types_add is
+ * filled by its maker: plain nodes only, before anyone else sees it or under the lock (a struct may
+ * be is_incomplete until then; its variants follow). types_allocate: only under the lock. */
 struct type *types_add(struct types *table, enum type_kind kind);
-const char *types_string(struct types *table, const char *text);
+const char *types_string(struct types *table, const char *text);   /* interned; NULL gives NULL */
 void *types_allocate(struct types *table, size_t size);   /* zeroed, lives as long as the table */
 /* The basic type of that C spelling ("unsigned int", "long", "double", "_Bool" ...), shared within
  * the table; NULL when unknown. */
 const struct type *types_basic(struct types *table, const char *spelling);
 const struct type *types_pointer_to(struct types *table, const struct type *pointee);
+/* An array; count 0 makes a flexible one. Its is_const is its element's. */
 const struct type *types_array_of(struct types *table, const struct type *element, uint64_t count);
-/* Variants; return the same node when nothing changes. */
+/* Variants; return the same node when nothing changes. A const array is an array of const; a
+ * function stays as it is; a typedef that is the struct's own name adds nothing. */
 const struct type *types_qualified(struct types *table, const struct type *type,
                                    bool is_const, bool is_volatile);
 const struct type *types_aliased(struct types *table, const struct type *type, const char *alias);
 
-/* Read what is lazy in this one node (not what it points to). Safe from any thread. Returns type. */
+/* Read what is lazy in this node (not what it points to). Safe from any thread. Returns type. */
 const struct type *type_complete(const struct type *type);
 
 /* Do two types describe the same C type: same kind, size, names, offsets, and the same again for
