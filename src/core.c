@@ -124,6 +124,7 @@ int luaopen_hotlua_core(lua_State *L)
     core_open_image(L);
     core_open_plugin(L);
     core_open_watch(L);
+    core_open_process(L);
     object_open(L);
     callback_open(L);
     borrow_open(L);

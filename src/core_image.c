@@ -4,6 +4,7 @@
 #include "call_compile.h"
 #include "carry.h"
 #include "host.h"
+#include "pristine.h"
 #include "probe.h"
 #include "stage.h"
 #include "thread.h"
@@ -119,6 +120,27 @@ static int l_is_outdated(lua_State *L)
 static int l_same_content(lua_State *L)
 {
     lua_pushboolean(L, stage_same_content(core_check_image(L, 1)->stage, core_check_image(L, 2)->stage));
+    return 1;
+}
+
+/* core.reset_to_pristine(image): its writable data is again what its constructors left. */
+static int l_reset_to_pristine(lua_State *L)
+{
+    struct image *image = core_check_image(L, 1);
+    if (image->pristine)
+        pristine_restore(image->pristine);
+    return 0;
+}
+
+/* core.sha256(image) -> hexadecimal digest of the private copy */
+static int l_sha256(lua_State *L)
+{
+    unsigned char digest[32];
+    char digits[65];
+    stage_sha256(core_check_image(L, 1)->stage, digest);
+    for (int i = 0; i < 32; i++)
+        snprintf(digits + 2 * i, 3, "%02x", digest[i]);
+    lua_pushstring(L, digits);
     return 1;
 }
 
@@ -495,7 +517,8 @@ void core_open_image(lua_State *L)
         {"image_info", l_image_info}, {"set_state", l_set_state}, {"is_inside", l_is_inside},
         {"is_outdated", l_is_outdated}, {"same_content", l_same_content}, {"take", l_take},
         {"open", l_open}, {"close", l_close}, {"carry_plan", l_carry_plan}, {"carry_run", l_carry_run},
-        {"carry_describe", l_carry_describe}, {NULL, NULL},
+        {"carry_describe", l_carry_describe}, {"reset_to_pristine", l_reset_to_pristine},
+        {"sha256", l_sha256}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.image");
     lua_pushcfunction(L, l_gc);

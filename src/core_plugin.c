@@ -5,6 +5,7 @@
 
 #include "borrow.h"
 #include "call.h"
+#include "callback.h"
 #include "cdecl.h"
 #include "debuginfo.h"
 #include "host.h"
@@ -295,6 +296,16 @@ static const struct type *symbol_type(struct image *image, const struct symbol *
     return variable.type;
 }
 
+/* core.read_types(image [, cdef]): for an image that is not open yet. Raises on a bad cdef. */
+static int l_read_types(lua_State *L)
+{
+    struct error error = {0};
+    struct image_options options = {.cdef = luaL_optstring(L, 2, NULL)};
+    if (!image_read_types(core_check_image(L, 1), &options, &error))
+        return luaL_error(L, "%s", error.text);
+    return 0;
+}
+
 /* core.exports(image) -> { { name, kind, signature, reason }, … } sorted by name */
 static int l_exports(lua_State *L)
 {
@@ -415,6 +426,70 @@ static int l_variables(lua_State *L)
     return 1;
 }
 
+/* core.kind(object) -> "struct", "union", "array", "pointer", …; nil for what is not an object */
+static int l_kind(lua_State *L)
+{
+    static const char *const names[] = {
+        "void", "bool", "int", "float", "complex", "enum", "pointer", "array", "struct", "union",
+        "function", "unsupported"};
+    const struct type *type = NULL;
+    if (!object_address(L, 1, &type))
+        return 0;
+    lua_pushstring(L, names[type->plain->kind]);
+    return 1;
+}
+
+/* core.is_text(object) -> is it an array of char */
+static int l_is_text(lua_State *L)
+{
+    const struct type *type = NULL;
+    bool is_array = object_address(L, 1, &type) && type->plain->kind == TYPE_ARRAY;
+    lua_pushboolean(L, is_array && type->plain->target->plain->is_char);
+    return 1;
+}
+
+/* core.borrow_writer(handle) -> where a borrow_mut of the plugin was opened; nil if none is */
+static int l_borrow_writer(lua_State *L)
+{
+    char where[400];
+    if (!borrow_describe_writer(check_plugin(L, 1), where, sizeof where))
+        return 0;
+    lua_pushstring(L, where);
+    return 1;
+}
+
+/* core.release_callbacks(handle): the plugin is closed. */
+static int l_release_callbacks(lua_State *L)
+{
+    callback_release_plugin(L, check_plugin(L, 1));
+    return 0;
+}
+
+static const char crash_key = 0;
+
+/* A call of the image crashed: f(plugin handle, generation, what happened). */
+static void on_crash(lua_State *L, struct image *image, const char *what)
+{
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &crash_key);
+    if (!lua_isfunction(L, -1)) {
+        lua_pop(L, 1);
+        return;
+    }
+    lua_pushlightuserdata(L, image->plugin);
+    lua_pushinteger(L, image->generation);
+    lua_pushstring(L, what);
+    host_call(L, 3, "error after a crash");
+}
+
+/* core.on_crash(f): f(plugin handle, generation, what) */
+static int l_on_crash(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &crash_key);
+    call_on_crash = on_crash;
+    return 0;
+}
+
 void core_open_plugin(lua_State *L)
 {
     static const luaL_Reg functions[] = {
@@ -423,7 +498,9 @@ void core_open_plugin(lua_State *L)
         {"fill_api", l_fill_api}, {"new_api", l_new_api}, {"new_types", l_new_types},
         {"new_enums", l_new_enums}, {"exports", l_exports}, {"export_names", l_export_names},
         {"same_signature", l_same_signature}, {"matches_declaration", l_matches_declaration},
-        {"counts", l_counts}, {"variables", l_variables}, {NULL, NULL},
+        {"counts", l_counts}, {"read_types", l_read_types}, {"variables", l_variables}, {"kind", l_kind},
+        {"is_text", l_is_text}, {"borrow_writer", l_borrow_writer},
+        {"release_callbacks", l_release_callbacks}, {"on_crash", l_on_crash}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
 }

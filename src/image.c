@@ -73,6 +73,42 @@ static bool refuse_unsafe(const struct image *image, struct error *error)
     return true;
 }
 
+static bool is_function(const struct symbol *symbol)
+{
+    return symbol->kind == SYMBOL_FUNCTION || symbol->kind == SYMBOL_INDIRECT;
+}
+
+/* The exports with their addresses in the file; image_open adds the load bias. */
+static void make_exports(struct image *image)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < image->facts.symbol_count; i++)
+        count += is_function(&image->facts.symbols[i]);
+    image->exports = calloc(count + 1, sizeof *image->exports);
+    for (size_t i = 0; i < image->facts.symbol_count; i++) {
+        const struct symbol *symbol = &image->facts.symbols[i];
+        if (!is_function(symbol))
+            continue;
+        struct export *export = &image->exports[image->export_count++];
+        export->name = symbol->name;
+        export->target = (void *)symbol->address;
+        export->image = image;
+        export->thunk = call_lazy;
+    }
+}
+
+static void rebase_exports(struct image *image)
+{
+    for (size_t i = 0; i < image->export_count; i++) {
+        struct export *export = &image->exports[i];
+        const struct symbol *symbol = elf_find_symbol(&image->facts, export->name);
+        if (symbol->kind == SYMBOL_INDIRECT)
+            export->target = dlsym(image->handle, export->name);
+        else
+            export->target = (char *)export->target + image->bias;
+    }
+}
+
 struct image *image_verify(struct stage *stage, const char *source, struct error *error)
 {
     struct image *image = calloc(1, sizeof *image);
@@ -88,7 +124,33 @@ struct image *image_verify(struct stage *stage, const char *source, struct error
         image_release(image);
         return NULL;
     }
+    make_exports(image);
     return image;
+}
+
+bool image_read_types(struct image *image, const struct image_options *options, struct error *error)
+{
+    if (image->types)
+        return true;
+    struct error missing = {0};
+    char directory[4096];
+    snprintf(directory, sizeof directory, "%s", image->source);
+    char *slash = strrchr(directory, '/');
+    if (slash)
+        *slash = 0;
+    image->debug = debuginfo_open(stage_path(image->stage), slash ? directory : NULL, &missing);
+    if (image->debug) {
+        image->types = types_retain(debuginfo_types(image->debug));
+    } else {
+        snprintf(image->no_debug, sizeof image->no_debug, "%.255s", missing.text);
+        image->types = types_new(NULL, NULL, NULL);
+    }
+    if (!options->cdef)
+        return true;
+    image->declarations = cdecl_parse(image->types, options->cdef, image_lookup_type, image, error);
+    if (image->declarations)
+        return true;
+    return error_set_stage(error, "bind", "%s: cdef: %s", image->source, strdupa(error->text));
 }
 
 /* The loader names the private copy; the user knows the source. */
@@ -112,63 +174,6 @@ static void set_loader_error(struct image *image, const char *said, struct error
             "with -ftls-model=global-dynamic", image->source, said);
     else
         error_set_stage(error, "open", "%s: %s", image->source, said);
-}
-
-static void open_debug_info(struct image *image)
-{
-    struct error error = {0};
-    char directory[4096];
-    snprintf(directory, sizeof directory, "%s", image->source);
-    char *slash = strrchr(directory, '/');
-    if (slash)
-        *slash = 0;
-    image->debug = debuginfo_open(stage_path(image->stage), slash ? directory : NULL, &error);
-    if (image->debug)
-        image->types = types_retain(debuginfo_types(image->debug));
-    else {
-        snprintf(image->no_debug, sizeof image->no_debug, "%.255s", error.text);
-        image->types = types_new(NULL, NULL, NULL);
-    }
-}
-
-static bool read_declarations(struct image *image, const char *cdef, struct error *error)
-{
-    if (!cdef)
-        return true;
-    image->declarations = cdecl_parse(image->types, cdef, image_lookup_type, image, error);
-    if (image->declarations)
-        return true;
-    return error_set_stage(error, "bind", "%s: cdef: %s", image->source, strdupa(error->text));
-}
-
-static void *symbol_address(const struct image *image, const struct symbol *symbol)
-{
-    if (symbol->kind == SYMBOL_INDIRECT)
-        return dlsym(image->handle, symbol->name);
-    return (void *)(image->bias + symbol->address);
-}
-
-static bool is_function(const struct symbol *symbol)
-{
-    return symbol->kind == SYMBOL_FUNCTION || symbol->kind == SYMBOL_INDIRECT;
-}
-
-static void make_exports(struct image *image)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < image->facts.symbol_count; i++)
-        count += is_function(&image->facts.symbols[i]);
-    image->exports = calloc(count + 1, sizeof *image->exports);
-    for (size_t i = 0; i < image->facts.symbol_count; i++) {
-        const struct symbol *symbol = &image->facts.symbols[i];
-        if (!is_function(symbol))
-            continue;
-        struct export *export = &image->exports[image->export_count++];
-        export->name = symbol->name;
-        export->target = symbol_address(image, symbol);
-        export->image = image;
-        export->thunk = call_lazy;
-    }
 }
 
 bool image_open(struct image *image, const struct image_options *options, struct error *error)
@@ -195,9 +200,8 @@ bool image_open(struct image *image, const struct image_options *options, struct
         return error_set_stage(error, "open", "%s: the loader returned %s instead of the new image",
                                image->source, map->l_name);
     image->pristine = pristine_take(image);
-    open_debug_info(image);
-    make_exports(image);
-    return read_declarations(image, options->cdef, error);
+    rebase_exports(image);
+    return image_read_types(image, options, error);
 }
 
 static int find_mapping(struct dl_phdr_info *info, size_t size, void *context)

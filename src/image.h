@@ -42,7 +42,7 @@ struct image {
     uintptr_t bias;          /* to add to a file address */
     struct export *exports;  /* one per exported function, in the order of facts.symbols */
     size_t export_count;
-    struct types *types;     /* never NULL */
+    struct types *types;     /* NULL until image_read_types */
     struct debuginfo *debug; /* NULL: none; then no_debug says why */
     struct declarations *declarations;   /* from cdef, NULL: none */
     char no_debug[256];
@@ -62,6 +62,10 @@ struct image *image_verify(struct stage *stage, const char *source, struct error
 /* dlopen the verified image (RTLD_NOW | RTLD_LOCAL) and prove that what came is new and whole;
  * open its debug info, take its pristine values. Constructors run here. */
 bool image_open(struct image *image, const struct image_options *options, struct error *error);
+
+/* Open the debug info and read the cdef, once; image_open does it too. For comparing images that
+ * are not loaded. */
+bool image_read_types(struct image *image, const struct image_options *options, struct error *error);
 
 /* dlclose (destructors run here), then look whether it left the address space. State becomes
  * IMAGE_GONE, or IMAGE_HELD with `why`. */

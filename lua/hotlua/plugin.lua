@@ -1,0 +1,356 @@
+--- Plugins: the objects that hot.load returns, and when their reloads begin.
+local build = require "hotlua.build"
+local core = require "hotlua.core"
+local event = require "hotlua.event"
+local options_of = require "hotlua.options"
+local reload = require "hotlua.reload"
+local reports = require "hotlua.report"
+local retire = require "hotlua.retire"
+local rollback = require "hotlua.rollback"
+local state = require "hotlua.state"
+local task = require "hotlua.task"
+local uv = require "luv"
+
+local M = {}
+
+local Plugin = {}
+Plugin.__index = Plugin
+Plugin.__name = "hotlua.plugin"
+
+local owners = setmetatable({}, { __mode = "k" }) -- plugin object -> its private state
+local open = {}                                   -- private states in the order of loading
+
+local function owner_of(plugin)
+  local owner = owners[plugin]
+  if not owner then error(("plugin expected, got %s (call it with ':')"):format(type(plugin)), 3) end
+  return owner
+end
+
+local function open_owner(plugin)
+  local owner = owner_of(plugin)
+  if owner.is_closed then error(("plugin '%s' is closed"):format(owner.name), 3) end
+  return owner
+end
+
+-- Reloads ------------------------------------------------------------------------------------------
+
+-- The program that writes a file may go on after its last event (gold does, through a mapping): look once more.
+local recheck_ms = 100
+
+local function is_missing(path)
+  return uv.fs_stat(path) == nil
+end
+
+local function run_change(owner)
+  local seen, build_us = owner.changed_at, owner.build_us
+  owner.build_us = nil
+  if build_us then seen = owner.build_began or seen end
+  local report, outcome = reload.run(owner, { kind = "change", seen = seen, build_us = build_us })
+  return report, outcome
+end
+
+local function recheck_later(owner)
+  if owner.recheck then owner.recheck:stop() end
+  owner.recheck = core.alarm(recheck_ms, function()
+    local handle = owner.refused or owner.live and owner.live.handle
+    if not owner.is_closed and handle and core.is_outdated(handle) and not is_missing(owner.path) then
+      M.on_change(owner, core.now())
+    end
+  end)
+end
+
+-- Takes changes until none is waiting. One at a time: a newer one supersedes the one in progress.
+local function pump(owner)
+  if owner.busy then return end
+  owner.busy = "change"
+  task.start("reloading " .. owner.name, function()
+    owner.busy = coroutine.running()
+    while owner.pending and not owner.is_closed do
+      owner.pending = false
+      owner.attempt = owner.attempt + 1
+      if not is_missing(owner.path) then
+        run_change(owner)
+        recheck_later(owner)
+      end
+    end
+    owner.busy = nil
+  end)
+end
+
+--- The plugin's file may have changed.
+--- @param seen integer ns
+function M.on_change(owner, seen)
+  owner.pending = true
+  owner.changed_at = seen
+  pump(owner)
+end
+
+-- Runs `work(owner)` when no other transaction of the plugin is in progress.
+local function exclusively(owner, work)
+  local here = coroutine.running()
+  if owner.busy == here then
+    error(("plugin '%s': a reload cannot be started inside a reload of the same plugin"):format(owner.name), 3)
+  end
+  if owner.busy then
+    if not task.can_wait() then
+      local report = reports.new(owner.name, owner.live.generation)
+      report.stage, report.error = "detect", "another reload of the plugin is in progress"
+      return nil, report
+    end
+    task.wait(function() return not owner.busy end)
+  end
+  owner.busy = here
+  local results = table.pack(pcall(work, owner))
+  owner.busy = nil
+  if owner.pending then pump(owner) end
+  if not results[1] then error(results[2], 0) end
+  local report = results[2]
+  if report.ok then return report end
+  return nil, report
+end
+
+--- Loads the file as it is now; the policy is not asked. Returns when it is done.
+--- @return table|nil report
+--- @return table? report when the reload was refused
+function Plugin:reload()
+  return exclusively(open_owner(self), function(owner)
+    return (reload.run(owner, { kind = "reload" }))
+  end)
+end
+
+--- Puts the previous generation back, its state carried back.
+--- @return table|nil report
+--- @return table? report when there is none or it could not be
+function Plugin:rollback()
+  return exclusively(open_owner(self), function(owner)
+    return rollback.run(owner, "rollback() was called")
+  end)
+end
+
+-- Events -------------------------------------------------------------------------------------------
+
+--- Adds a handler of an event.
+--- @return table subscription with `:off()`
+function Plugin:on(name, fn)
+  return event.add(owner_of(self).handlers, name, fn)
+end
+
+-- Looking ------------------------------------------------------------------------------------------
+
+--- @return table { name, path, generation, build_id, loaded_at, functions, variables, reloads, failures, images, last }
+function Plugin:info()
+  local owner = owner_of(self)
+  local info = {
+    name = owner.name, path = owner.path, generation = owner.live and owner.live.generation or owner.generation,
+    build_id = owner.live and owner.live.build_id, loaded_at = owner.loaded_at,
+    reloads = owner.reloads, failures = owner.failures, last = owner.last, images = {},
+  }
+  if owner.live then info.functions, info.variables = core.counts(owner.live.handle) end
+  for i, image in ipairs(owner.images) do
+    local about = image:info()
+    info.images[i] = {
+      generation = about.generation, state = about.state, base = about.base, size = about.size, why = about.why,
+    }
+  end
+  return info
+end
+
+--- @return table sorted list of { name, kind = "function" | "variable", signature, reason }
+function Plugin:exports()
+  return core.exports(open_owner(self).live.handle)
+end
+
+function Plugin:__tostring()
+  local owner = owners[self]
+  if owner.is_closed then return ("plugin: %s (closed)"):format(owner.name) end
+  return ("plugin: %s (generation %d)"):format(owner.name, owner.live.generation)
+end
+
+-- State --------------------------------------------------------------------------------------------
+
+--- A read-only view of a variable, to be closed.
+function Plugin:borrow(name)
+  return core.borrow(open_owner(self).handle, name)
+end
+
+--- The only writable view of a variable while it is open, to be closed. A reload waits for it.
+function Plugin:borrow_mut(name)
+  return core.borrow_mut(open_owner(self).handle, name)
+end
+
+--- Every carried variable as plain Lua data.
+--- @return table
+function Plugin:dump()
+  return state.dump(open_owner(self))
+end
+
+--- Gives the variables the values of a table that dump() made, here or in another process.
+--- @param values table
+function Plugin:restore(values)
+  return state.restore(open_owner(self), values)
+end
+
+-- The end ------------------------------------------------------------------------------------------
+
+local function stop_watching(owner)
+  for _, watch in ipairs(owner.watches) do watch:stop() end
+  owner.watches = {}
+  if owner.recheck then owner.recheck:stop() end
+  owner.recheck = nil
+end
+
+--- Unloads the plugin; later calls of its functions raise.
+function Plugin:close()
+  local owner = owner_of(self)
+  if owner.is_closed then return end
+  owner.is_closed = true
+  stop_watching(owner)
+  core.plugin_close(owner.handle)
+  for i, other in ipairs(open) do
+    if other == owner then
+      table.remove(open, i)
+      break
+    end
+  end
+  local images = owner.kept
+  if owner.live then table.insert(images, 1, owner.live) end
+  owner.kept, owner.live, owner.refused = {}, nil, nil
+  for _, image in ipairs(images) do retire.unload(owner, image, true) end
+  core.release_callbacks(owner.handle)
+end
+
+Plugin.__close = Plugin.close
+
+-- Loading ------------------------------------------------------------------------------------------
+
+local function absolute(path)
+  if path:sub(1, 1) == "/" then return path end
+  return uv.cwd() .. "/" .. path:gsub("^%./", "")
+end
+
+--- What a plugin's file is called when no name is given: its file name less `lib` and `.so`.
+function M.default_name(path)
+  local name = path:match("[^/]*$"):gsub("%.so[%.%d]*$", "")
+  return (name:gsub("^lib(.)", "%1"))
+end
+
+local function modified(path)
+  local stat = uv.fs_stat(path)
+  return stat and stat.mtime.sec + stat.mtime.nsec / 1e9
+end
+
+-- Is there a build, and is the plugin's file missing or older than a source?
+local function needs_build(owner)
+  if not owner.options.build then return false end
+  local made = modified(owner.path)
+  if not made then return true end
+  for _, source in ipairs(owner.sources) do
+    local changed = modified(source)
+    if changed and changed > made then return true end
+  end
+  return false
+end
+
+local function start_watching(owner)
+  local function watch(path, on_event)
+    local handle, message = core.watch_file(path, on_event)
+    if not handle then error(("cannot watch %s: %s"):format(path, message), 0) end
+    owner.watches[#owner.watches + 1] = handle
+    return handle
+  end
+  if not owner.options.watch then return end
+  owner.watch = watch(owner.path, function(kind, seen)
+    if kind == "changed" then M.on_change(owner, seen) end
+  end)
+  for _, source in ipairs(owner.sources) do
+    watch(source, function(kind, seen)
+      if kind ~= "changed" then return end
+      if owner.options.build then build.on_source_change(owner, seen) else M.on_change(owner, seen) end
+    end)
+  end
+end
+
+local function new_owner(path, options)
+  local owner = {
+    path = absolute(path), name = options.name or M.default_name(path), options = options, handlers = {},
+    kept = {}, images = {}, watches = {}, sources = {}, generation = 0, attempt = 0, reloads = 0, failures = 0,
+  }
+  if type(options.watch) == "table" then
+    for i, source in ipairs(options.watch) do owner.sources[i] = absolute(source) end
+  end
+  for name, fn in pairs(options.on) do event.add(owner.handlers, name, fn) end
+  return owner
+end
+
+-- Everything of hot.load that may fail; on failure nothing is left.
+local function open_plugin(owner)
+  if needs_build(owner) then
+    local ok, message = build.run(owner)
+    if not ok then return message end
+  end
+  local report = reload.run(owner, { kind = "load" })
+  if not report.ok then return report.error end
+  local ok, message = pcall(start_watching, owner)
+  if not ok then return message end
+  return nil
+end
+
+--- Loads a plugin. Raises on failure, like `require`.
+--- @param path string of the shared object
+--- @param given table? options, see docs/reference.md
+--- @return table plugin
+function M.load(path, given)
+  if type(path) ~= "string" then
+    error(("bad argument #1 to 'load' (string expected, got %s)"):format(type(path)), 2)
+  end
+  local options = options_of.read(given)
+  local owner = new_owner(path, options)
+  local handle, message = core.plugin_create(owner.name, owner.path)
+  if not handle then error(message, 2) end
+  owner.handle = handle
+  core.set_guard(handle, options.guard.crash or "rollback", options.guard.timeout_ms or 0)
+  owner.plugin = setmetatable({
+    name = owner.name, api = core.new_api(handle), types = core.new_types(handle), enums = core.new_enums(handle),
+  }, Plugin)
+  owners[owner.plugin] = owner
+  open[#open + 1] = owner
+  local ok, problem = xpcall(open_plugin, debug.traceback, owner)
+  if ok and not problem then return owner.plugin end
+  owner.plugin:close()
+  error(problem, ok and 2 or 0)
+end
+
+--- The open plugin of that name, nil if there is none.
+function M.get(name)
+  for _, owner in ipairs(open) do
+    if owner.name == name then return owner.plugin end
+  end
+  return nil
+end
+
+--- The open plugins in the order of loading.
+--- @return table[]
+function M.list()
+  local list = {}
+  for i, owner in ipairs(open) do list[i] = owner.plugin end
+  return list
+end
+
+--- The private state of a plugin, for the rest of hotlua.
+M.owner_of = owner_of
+
+--- Unloads every plugin, in the order of loading.
+function M.close_all()
+  for _, owner in ipairs { table.unpack(open) } do owner.plugin:close() end
+end
+
+core.on_close(M.close_all)
+
+-- A crash was caught in a call of this plugin's generation.
+core.on_crash(function(handle, generation, text)
+  for _, owner in ipairs(open) do
+    if owner.handle == handle then return rollback.after_crash(owner, generation, text) end
+  end
+end)
+
+return M

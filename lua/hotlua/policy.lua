@@ -1,0 +1,77 @@
+--- The policies that come with hotlua. Each is a plain function of a change that returns true to take it, false and
+--- a reason to refuse it, or nil to leave it for plugin:reload(); it runs as a task and may wait.
+local M = {}
+
+--- Takes every change at once.
+function M.immediate(_)
+  return true
+end
+
+--- Takes a change when its file has been quiet for `ms` milliseconds.
+function M.settle(ms)
+  return function(change)
+    change:settle(ms)
+    return true
+  end
+end
+
+--- Takes no change by itself: plugin:reload() does.
+function M.manual(_)
+  return nil, "waits for plugin:reload()"
+end
+
+--- Refuses what would break a signature that is there, or lose state.
+function M.compatible(change)
+  local diff = change:diff()
+  if diff.compatible then return true end
+  return false, table.concat(diff.reasons, "; ")
+end
+
+--- Takes a change when `predicate()` says that this is a good moment.
+function M.idle(predicate)
+  return function(change)
+    return change:wait(predicate) or nil
+  end
+end
+
+local function minutes(clock)
+  local hour, minute = clock:match("^(%d%d?):(%d%d)$")
+  if not hour or tonumber(hour) > 23 or tonumber(minute) > 59 then
+    error(("hot.policy.window: a time like \"22:00\" expected, got \"%s\""):format(clock), 3)
+  end
+  return tonumber(hour) * 60 + tonumber(minute)
+end
+
+--- Takes changes only between two local times, also over midnight: window("22:00", "06:00"). Others wait.
+--- @param now (fun(): table)? gives os.date("*t"); for tests
+function M.window(from, to, now)
+  local first, last = minutes(from), minutes(to)
+  now = now or function() return os.date("*t") end
+  return function(change)
+    local function is_open()
+      local time = now()
+      local minute = time.hour * 60 + time.min
+      if first <= last then return minute >= first and minute < last end
+      return minute >= first or minute < last
+    end
+    while not is_open() do
+      if change:superseded() then return nil end
+      change:sleep(1000)
+    end
+    return true
+  end
+end
+
+--- Takes a change that every given policy takes, asked in order.
+function M.all(...)
+  local policies = { ... }
+  return function(change)
+    for _, policy in ipairs(policies) do
+      local verdict, reason = policy(change)
+      if not verdict then return verdict, reason end
+    end
+    return true
+  end
+end
+
+return M

@@ -1,0 +1,379 @@
+--- The life of a reload: one function that takes a plugin through the named stages. Everything before the commit
+--- writes only into the new image, so dropping that image undoes it.
+---
+---   detect   a change was seen               (watcher thread)
+---   copy     private copy of the file        (loader thread)
+---   verify   the copy is whole               (loader thread)
+---   settle   `changed` and the policy
+---   probe    opened in a helper process      (loader thread)
+---   open     dlopen, types in use            (loader thread)
+---   bind     exports found, expectations met
+---   before_load, carry, migrate, commit
+local change = require "hotlua.change"
+local check = require "hotlua.check"
+local core = require "hotlua.core"
+local event = require "hotlua.event"
+local image = require "hotlua.image"
+local reports = require "hotlua.report"
+local retire = require "hotlua.retire"
+local task = require "hotlua.task"
+local trust = require "hotlua.trust"
+
+local M = {}
+
+--- The stages, in the order in which they run (`detect` and `settle` have their places in the report's `us`).
+M.stages = {
+  "detect", "settle", "copy", "verify", "probe", "open", "bind", "before_load", "carry", "migrate", "rehearse", "commit",
+}
+
+local Transaction = {}
+Transaction.__index = Transaction
+
+local fail_next -- stage name: the next reload fails there
+
+--- Makes the next load or reload of any plugin fail at that stage (for tests). nil takes it back.
+function M.fail_at(stage)
+  local known = stage == nil
+  for _, name in ipairs(M.stages) do known = known or name == stage end
+  if not known then error(("no stage '%s'; there are %s"):format(stage, table.concat(M.stages, ", ")), 2) end
+  fail_next = stage
+end
+
+-- A failure of a stage travels as this; anything else is a bug of ours and keeps its traceback.
+local Failure = {}
+
+local function fail(stage, message)
+  error(setmetatable({ stage = stage, message = message }, Failure), 0)
+end
+
+local function with_traceback(message)
+  if getmetatable(message) == Failure then return message end
+  return debug.traceback(tostring(message), 2)
+end
+
+-- Times one stage that runs on this thread. What it raises becomes the report's error.
+function Transaction:stage(name, fn, ...)
+  local began = core.now()
+  self.current = name
+  if self.fail == name then fail(name, ("%s: failure injected at stage '%s'"):format(self.owner.path, name)) end
+  local results = table.pack(xpcall(fn, with_traceback, self, ...))
+  self.report.us[name] = (core.now() - began) / 1000
+  if not results[1] then
+    if getmetatable(results[2]) == Failure then error(results[2], 0) end
+    fail(name, tostring(results[2]))
+  end
+  return table.unpack(results, 2, results.n)
+end
+
+-- Runs one of core's jobs on the loader thread, or here when nothing can wait. Its microseconds and its error go
+-- into the report; the loop's thread is free meanwhile.
+function Transaction:offload(job, spec)
+  spec.fail = self.fail
+  local ok, handle, info
+  self:pause_ends()
+  if self.is_direct then
+    ok, handle, info = job(spec)
+  else
+    ok, handle, info = task.await(function(done) job(spec, done) end)
+  end
+  self:pause_begins()
+  for name, us in pairs(info.us) do self.report.us[name] = us end
+  if not ok then
+    if handle then self.new_handle = handle end
+    fail(info.stage, info.error)
+  end
+  return handle, info
+end
+
+function Transaction:pause_begins()
+  self.held_since = core.now()
+end
+
+function Transaction:pause_ends()
+  if self.held_since then
+    self.report.pause_us = self.report.pause_us + (core.now() - self.held_since) / 1000
+    self.held_since = nil
+  end
+end
+
+-- Has a newer change come, so that this one is not worth finishing?
+function Transaction:is_superseded()
+  return self.kind == "change" and self.owner.pending
+end
+
+-- copy, verify -------------------------------------------------------------------------------------
+
+-- A file that is not whole may still be being written: it is tried again after this much quiet.
+local unfinished_ms = 50
+
+-- Copies and verifies; of a changed file a second time if the first try met a file in the making.
+function Transaction:take_whole()
+  local ok, result = pcall(self.take, self)
+  if ok then return result end
+  local may_retry = self.kind == "change" and not self.fail and getmetatable(result) == Failure
+  if not may_retry then error(result, 0) end
+  self:pause_ends()
+  task.sleep(unfinished_ms)
+  self:pause_begins()
+  if self:is_superseded() then return false end
+  return self:take()
+end
+
+function Transaction:take()
+  local owner = self.owner
+  trust.check_path(owner, fail)
+  local handle, info = self:offload(core.take, {
+    source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
+  })
+  self.new_handle = handle
+  self.bytes = info.bytes
+  if not info.unchanged then trust.check_content(owner, handle, fail) end
+  return info.unchanged
+end
+
+-- settle -------------------------------------------------------------------------------------------
+
+-- The verdict of the policy: true, false with a reason, or nil to leave the change alone.
+function Transaction:ask_policy()
+  local owner = self.owner
+  local subject = change.new(owner, owner.plugin, self.new_handle, self.bytes)
+  event.fire(owner.handlers, "changed", function(message)
+    fail("settle", "error in a 'changed' handler: " .. tostring(message))
+  end, subject)
+  self:pause_ends()
+  local ok, verdict, reason = xpcall(owner.options.policy, with_traceback, subject)
+  self:pause_begins()
+  if not ok then fail("settle", "error in the policy: " .. tostring(verdict)) end
+  return verdict, reason
+end
+
+-- probe, open --------------------------------------------------------------------------------------
+
+function Transaction:open()
+  local owner = self.owner
+  local options = owner.options
+  local _, info = self:offload(core.open, {
+    image = self.new_handle, source = owner.path, live = owner.live and owner.live.handle,
+    cdef = options.cdef, probe = options.probe and 5000 or nil,
+    carry = owner.live and options.carry or nil,
+  })
+  self.carry = info.carry
+end
+
+-- bind ---------------------------------------------------------------------------------------------
+
+local function check_expectations(self)
+  local names = core.export_names(self.new_handle)
+  for key, value in pairs(self.owner.options.expect or {}) do
+    local name = type(key) == "string" and key or value
+    if not names[name] then
+      fail("bind", ("%s: does not export '%s', which `expect` asks for"):format(self.owner.path, name))
+    end
+    if type(key) == "string" then
+      local same, found = core.matches_declaration(self.new_handle, name, value)
+      if not same then
+        fail("bind", ("%s: '%s' is not as `expect` asks: wanted %s, found %s"):format(
+          self.owner.path, name, value, tostring(found)))
+      end
+    end
+  end
+end
+
+local lazy_changed = 64 -- exports; above, report.changed is worked out when somebody looks
+
+local function compare_exports(self)
+  local report, old, new = self.report, self.owner.live, self.new_handle
+  if not old then
+    for name in pairs(core.export_names(new)) do report.added[#report.added + 1] = name end
+    table.sort(report.added)
+    return
+  end
+  local count = 0
+  for _ in pairs(core.export_names(new)) do count = count + 1 end
+  if count <= lazy_changed then
+    report.added, report.removed, report.changed = check.exports(old.handle, new)
+    return
+  end
+  report.added, report.removed, report.changed = nil, nil, nil
+  reports.fill_later(report, { "added", "removed", "changed" }, function()
+    return check.exports(old.handle, new)
+  end)
+end
+
+function Transaction:bind()
+  check_expectations(self)
+  compare_exports(self)
+  self.new = image.new(self.new_handle, self.owner.plugin)
+  self.new.is_new = true
+  self.new.generation = self.owner.generation + 1
+end
+
+-- before_load, carry, migrate ----------------------------------------------------------------------
+
+function Transaction:refuse_if_cancelled(stage)
+  if self.new.cancelled then
+    fail(stage, ("%s: cancelled in %s: %s"):format(self.owner.path, stage, self.new.cancelled))
+  end
+end
+
+function Transaction:before_load()
+  event.fire(self.owner.handlers, "before_load", function(message)
+    fail("before_load", "error in a 'before_load' handler: " .. tostring(message))
+  end, self.new, self.owner.live)
+  self:refuse_if_cancelled("before_load")
+end
+
+-- A writer of the old image's state would write into the void after the carry: wait until it is done.
+function Transaction:wait_for_borrows()
+  local owner = self.owner
+  if not core.borrow_writer(owner.handle) then return end
+  local limit = self.kind ~= "change" and 1000 or nil
+  self:pause_ends()
+  local free = not self.is_direct and task.wait(function() return not core.borrow_writer(owner.handle) end, limit)
+  self:pause_begins()
+  if not free then
+    fail("carry", ("%s: a borrow_mut is open: %s"):format(owner.path, core.borrow_writer(owner.handle)))
+  end
+end
+
+function Transaction:carry_state()
+  if not self.carry then return end
+  local findings, message = core.carry_run(self.carry)
+  if not findings then fail("carry", message) end
+  reports.add_findings(self.report, findings)
+end
+
+function Transaction:migrate()
+  local migrate = self.owner.options.migrate
+  if not migrate or not self.owner.live then return end
+  migrate(self.new, self.owner.live, self.report)
+  self:refuse_if_cancelled("migrate")
+end
+
+-- commit -------------------------------------------------------------------------------------------
+
+function Transaction:commit()
+  local owner, report = self.owner, self.report
+  local old = owner.live
+  core.bind(owner.handle, self.new_handle, self.new.generation)
+  core.fill_api(owner.handle, owner.plugin.api)
+  self.new.is_new = nil
+  owner.live, owner.generation = self.new, math.max(owner.generation, self.new.generation)
+  owner.images[#owner.images + 1] = self.new
+  owner.loaded_at = os.time()
+  owner.refused = nil
+  report.generation, report.ok = self.new.generation, true
+  if old then
+    owner.reloads = owner.reloads + 1
+    if #report.held > 0 then old.is_pointed_to = report.held[1] end
+    retire.keep(owner, old)
+  end
+end
+
+-- Failure ------------------------------------------------------------------------------------------
+
+local function describe_failure(self, problem)
+  local report = self.report
+  report.ok = false
+  report.generation = self.owner.live and self.owner.live.generation or 0
+  if getmetatable(problem) == Failure then
+    report.stage, report.error = problem.stage, problem.message
+  else
+    report.stage, report.error = self.current or "detect", tostring(problem)
+  end
+end
+
+-- Drops the new image. Its content is remembered: it is not tried again until the file changes.
+local function undo(self, is_verdict_on_content)
+  local handle = self.new_handle
+  if not handle then return end
+  if is_verdict_on_content then self.owner.refused = handle end
+  core.close(handle, not self.is_direct and function() end or nil)
+end
+
+local function finish_failed(self, problem)
+  describe_failure(self, problem)
+  self:pause_ends()
+  undo(self, self.report.stage ~= "settle")
+  local owner = self.owner
+  owner.failures = owner.failures + 1
+  owner.last = self.report
+  self.report.total_us = (core.now() - self.began) / 1000
+  event.fire(owner.handlers, "failed", function(message)
+    task.on_error(message, "error in a 'failed' handler")
+  end, self.report)
+  return self.report
+end
+
+local function finish_committed(self)
+  local owner = self.owner
+  owner.last = self.report
+  event.fire(owner.handlers, "loaded", function(message)
+    task.on_error(message, "error in a 'loaded' handler")
+  end, owner.plugin, self.report)
+  retire.sweep(owner, self.is_direct)
+  return self.report
+end
+
+-- The transaction ----------------------------------------------------------------------------------
+
+-- Takes the stages up to the commit. Returns "superseded", "unchanged", "declined" or "committed"; raises a Failure.
+local function run_stages(self)
+  local owner = self.owner
+  self:pause_begins()
+  if self.fail == "detect" then fail("detect", owner.path .. ": failure injected at stage 'detect'") end
+  if self:take_whole() then return "unchanged" end
+  if self:is_superseded() then return "superseded" end
+  if self.kind == "change" then
+    if owner.refused and core.same_content(owner.refused, self.new_handle) then return "declined" end
+    local verdict, reason = self:stage("settle", self.ask_policy)
+    if self:is_superseded() then return "superseded" end
+    if not verdict then
+      if verdict == nil then return "declined" end
+      fail("settle", ("%s: refused by the policy%s"):format(owner.path, reason and ": " .. tostring(reason) or ""))
+    end
+  elseif self.fail == "settle" then
+    fail("settle", owner.path .. ": failure injected at stage 'settle'")
+  end
+  self:open()
+  if self:is_superseded() then return "superseded" end
+  self:stage("bind", self.bind)
+  self:stage("before_load", self.before_load)
+  self:wait_for_borrows()
+  self:stage("carry", self.carry_state)
+  self:stage("migrate", self.migrate)
+  self:stage("commit", self.commit)
+  self:pause_ends()
+  self.report.total_us = (core.now() - self.began) / 1000
+  return "committed"
+end
+
+--- Runs one transaction of a plugin.
+--- @param owner table the plugin's private state (plugin.lua)
+--- @param request table { kind = "load" | "reload" | "change", seen = ns when the change was seen, build_us }
+--- @return table|nil report nil when a change was superseded or left alone
+--- @return string outcome "committed", "unchanged", "superseded", "declined" or "failed"
+function M.run(owner, request)
+  local self = setmetatable({
+    owner = owner, kind = request.kind, began = request.seen or core.now(),
+    is_direct = request.kind == "load" or not task.can_wait(),
+    report = reports.new(owner.name, owner.live and owner.live.generation or 0),
+    fail = fail_next,
+  }, Transaction)
+  fail_next = nil
+  self.report.us.detect = (core.now() - self.began) / 1000
+  self.report.us.build = request.build_us
+  local ok, outcome = pcall(run_stages, self)
+  if not ok then return finish_failed(self, outcome), "failed" end
+  if outcome == "committed" then return finish_committed(self), outcome end
+  if self.new_handle and outcome ~= "unchanged" then core.close(self.new_handle, not self.is_direct and function() end or nil) end
+  if outcome == "unchanged" then
+    self.report.ok, self.report.unchanged = true, true
+    self:pause_ends()
+    self.report.total_us = (core.now() - self.began) / 1000
+    return self.report, outcome
+  end
+  return nil, outcome
+end
+
+return M

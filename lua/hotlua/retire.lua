@@ -1,0 +1,86 @@
+--- What becomes of an image after it was live: kept for a rollback, retired when its last caller has left, unloaded,
+--- or held where it cannot be.
+local core = require "hotlua.core"
+local event = require "hotlua.event"
+local task = require "hotlua.task"
+
+local M = {}
+
+local function report_handler(name)
+  return function(message) task.on_error(message, ("error in a '%s' handler"):format(name)) end
+end
+
+local function forget(owner, image)
+  for i, other in ipairs(owner.images) do
+    if other == image then
+      table.remove(owner.images, i)
+      return
+    end
+  end
+end
+
+-- Reports the end of an image; one that stays mapped stays in the list.
+local function unloaded(owner, image)
+  local info = image:info()
+  if info.state == "gone" then forget(owner, image) end
+  event.fire(owner.handlers, "unloaded", report_handler "unloaded", image.generation, info.why)
+end
+
+local function hold(owner, image, why)
+  core.set_state(image.handle, "held", why)
+  event.fire(owner.handlers, "unloaded", report_handler "unloaded", image.generation, why)
+end
+
+-- Why must the image stay mapped, nil if it need not?
+local function reason_to_hold(image)
+  if image.broken then return "it crashed: " .. image.broken end
+  if image.is_pointed_to then
+    return ("'%s' points into it and has no counterpart in the new image"):format(image.is_pointed_to)
+  end
+  return nil
+end
+
+-- With no call inside: `before_unload`, then dlclose.
+local function unload(owner, image, is_direct)
+  image.cancelled = nil
+  event.fire(owner.handlers, "before_unload", report_handler "before_unload", image)
+  if image.cancelled then
+    image.on_release = function() M.unload(owner, image) end
+    core.set_state(image.handle, "held", "before_unload: " .. image.cancelled)
+    return
+  end
+  if is_direct then
+    core.close(image.handle)
+  else
+    task.await(function(done) core.close(image.handle, done) end)
+  end
+  unloaded(owner, image)
+end
+
+--- Unloads an image when no call is inside any more.
+--- @param is_direct boolean? do it now if possible, on this thread
+function M.unload(owner, image, is_direct)
+  core.set_state(image.handle, "retiring")
+  local why = reason_to_hold(image)
+  if why then return hold(owner, image, why) end
+  if is_direct and not core.is_inside(image.handle) then return unload(owner, image, true) end
+  task.start("unloading " .. owner.name, function()
+    task.wait(function() return not core.is_inside(image.handle) end)
+    unload(owner, image)
+  end)
+end
+
+--- Keeps the image that was live until now, for plugin:rollback().
+function M.keep(owner, image)
+  core.set_state(image.handle, "kept")
+  table.insert(owner.kept, 1, image)
+end
+
+--- Unloads what is kept beyond the number asked for.
+function M.sweep(owner, is_direct)
+  while #owner.kept > owner.options.keep do
+    M.unload(owner, table.remove(owner.kept), is_direct)
+  end
+end
+
+return M

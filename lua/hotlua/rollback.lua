@@ -1,0 +1,70 @@
+--- Back to the generation before: on request, and after a crash.
+local core = require "hotlua.core"
+local event = require "hotlua.event"
+local reports = require "hotlua.report"
+local retire = require "hotlua.retire"
+local task = require "hotlua.task"
+
+local M = {}
+
+-- Carries the state of `from` into the kept image `to`. Returns the findings, or nil and a message.
+local function carry_back(owner, from, to)
+  local mode = owner.options.carry
+  local plan, message = core.carry_plan(from.handle, to.handle, mode)
+  if not plan then return nil, message end
+  return core.carry_run(plan)
+end
+
+local function refuse(report, message)
+  report.stage, report.error = "carry", message
+  return report
+end
+
+--- Makes the newest kept generation live again.
+--- @param why string
+--- @return table report
+function M.run(owner, why)
+  local began = core.now()
+  local from, to = owner.live, owner.kept[1]
+  local report = reports.new(owner.name, from.generation)
+  report.why_rolled_back = why
+  if not to then
+    report.stage = "detect"
+    report.error = ("%s: no older generation is kept (option `keep` is %d)"):format(owner.name, owner.options.keep)
+    return report
+  end
+  core.reset_to_pristine(to.handle)
+  local findings, message = carry_back(owner, from, to)
+  if not findings then return refuse(report, message) end
+  reports.add_findings(report, findings)
+  table.remove(owner.kept, 1)
+  core.bind(owner.handle, to.handle, to.generation)
+  core.fill_api(owner.handle, owner.plugin.api)
+  owner.live, owner.refused = to, from.handle
+  owner.loaded_at = os.time()
+  report.ok, report.generation = true, to.generation
+  report.pause_us = (core.now() - began) / 1000
+  report.total_us = report.pause_us
+  report.us.carry = report.pause_us
+  owner.last = report
+  event.fire(owner.handlers, "rolled_back", function(problem)
+    task.on_error(problem, "error in a 'rolled_back' handler")
+  end, report)
+  retire.unload(owner, from)
+  return report
+end
+
+--- A call of the live image crashed and was caught: with guard.crash = "rollback" the generation before it is put back.
+--- @param generation integer that crashed
+--- @param text string what happened
+function M.after_crash(owner, generation, text)
+  for _, image in ipairs(owner.images) do
+    if image.generation == generation then image.broken = text end
+  end
+  if not owner.live or owner.live.generation ~= generation then return end
+  owner.failures = owner.failures + 1
+  if (owner.options.guard.crash or "rollback") ~= "rollback" or not owner.kept[1] then return end
+  M.run(owner, text)
+end
+
+return M
