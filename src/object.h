@@ -33,6 +33,16 @@ void object_push(lua_State *L, const struct type *type, void *address,
 bool object_store(lua_State *L, int index, const struct type *type, void *address,
                   struct plugin *plugin, int *pushed, struct error *error);
 
+/* The common case of object_store for a parameter of TYPE_POINTER `type`, without the conversions: an
+ * object that was passed as this type before. False: nothing is done, call object_store. */
+bool object_pointer(lua_State *L, int index, const struct type *type, void **pointer);
+
+/* Assign to a variable or other C memory that outlives the call: as object_store, but refuses what
+ * is const or borrowed by somebody else, keeps alive what the stored pointer leads to for as long as
+ * it is stored there, and raises with `what` ("variable 'limit'"). [-0 +0] */
+void object_assign(lua_State *L, int index, const struct type *type, void *address,
+                   const struct origin *origin, const char *what);
+
 /* Push a type object (callable, sizeof). [-0 +1] */
 void object_push_type(lua_State *L, const struct type *type);
 /* The type of the type object or C type expression at index; raises if it is neither. */
