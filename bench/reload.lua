@@ -1,5 +1,7 @@
--- From the rename of a plugin's new file to the first call into its code: hotlua beside a bare C program that does
--- nothing but inotify, copy, dlopen, dlsym and call (floor.c), in one run. Also the pause of the loop's thread.
+-- From the rename of a plugin's new file to the first call into its code: hotlua beside a bare C
+-- program that does
+-- nothing but inotify, copy, dlopen, dlsym and call (floor.c), in one run. Also the pause of the
+-- loop's thread.
 local hot = require "hotlua"
 local core = require "hotlua.core"
 local here = arg[0]:match("^(.*)/") or "."
@@ -24,7 +26,8 @@ local function read(path)
   return file:read("a")
 end
 
--- A plugin of `functions` functions; the big one is padded with code and structs until it weighs some 5 MB.
+-- A plugin of `functions` functions; the big one is padded with code and structs until it weighs
+-- some 5 MB.
 local function source(version, functions, big)
   local parts = { ("int counter;\nint version(void) { counter++; return %d; }\n"):format(version) }
   for i = 1, functions - 1 do

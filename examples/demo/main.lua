@@ -1,4 +1,5 @@
--- The main job in ten seconds, by itself: a program runs while its C source is edited. Works on a copy in a temporary
+-- The main job in ten seconds, by itself: a program runs while its C source is edited. Works on
+-- a copy in a temporary
 -- folder, so that nothing in the checkout changes.
 local hot = require "hotlua"
 local uv = require "luv"

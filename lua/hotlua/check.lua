@@ -30,7 +30,8 @@ end
 
 --- The whole comparison of two verified images.
 --- @param options table? of hot.load: `carry`, `cdef`
---- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held, why,
+--- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held,
+--- why,
 ---   compatible, reasons }
 function M.images(old, new, options)
   options = options or {}

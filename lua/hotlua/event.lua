@@ -47,7 +47,8 @@ local function with_traceback(message)
   return type(message) == "string" and debug.traceback(message, 2) or message
 end
 
---- Calls the handlers of one event. `failed(message)` gets each error; when it returns true, the rest is not called.
+--- Calls the handlers of one event. `failed(message)` gets each error; when it returns true,
+--- the rest is not called.
 --- @return boolean all went well
 function M.fire(handlers, event, failed, ...)
   local list = handlers[event]

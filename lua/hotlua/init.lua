@@ -28,7 +28,8 @@ function M.spawn(fn, ...)
   return task.start("a task", fn, ...)
 end
 
---- Serves a loop of one's own: does what is waiting, timers and sockets of the loop included, and returns at once.
+--- Serves a loop of one's own: does what is waiting, timers and sockets of the loop included,
+--- and returns at once.
 function M.poll()
   core.drain()
   core.turn(false)

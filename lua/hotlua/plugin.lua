@@ -32,9 +32,10 @@ local function open_owner(plugin)
   return owner
 end
 
--- Reloads ------------------------------------------------------------------------------------------
+-- Reloads -----------------------------------------------------------------------------------------
 
--- The program that writes a file may go on after its last event (gold does, through a mapping): look once more.
+-- The program that writes a file may go on after its last event (gold does, through a mapping):
+-- look once more.
 local recheck_ms = 100
 
 local function is_missing(path)
@@ -127,7 +128,7 @@ function Plugin:rollback()
   end)
 end
 
--- Events -------------------------------------------------------------------------------------------
+-- Events ------------------------------------------------------------------------------------------
 
 --- Adds a handler of an event.
 --- @return table subscription with `:off()`
@@ -135,9 +136,10 @@ function Plugin:on(name, fn)
   return event.add(owner_of(self).handlers, name, fn)
 end
 
--- Looking ------------------------------------------------------------------------------------------
+-- Looking -----------------------------------------------------------------------------------------
 
---- @return table { name, path, generation, build_id, loaded_at, functions, variables, reloads, failures, images, last }
+--- @return table { name, path, generation, build_id, loaded_at, functions, variables, reloads,
+--- failures, images, last }
 function Plugin:info()
   local owner = owner_of(self)
   local info = {
@@ -166,7 +168,7 @@ function Plugin:__tostring()
   return ("plugin: %s (generation %d)"):format(owner.name, owner.live.generation)
 end
 
--- State --------------------------------------------------------------------------------------------
+-- State -------------------------------------------------------------------------------------------
 
 --- A read-only view of a variable, to be closed.
 function Plugin:borrow(name)
@@ -190,7 +192,7 @@ function Plugin:restore(values)
   return state.restore(open_owner(self), values)
 end
 
--- The end ------------------------------------------------------------------------------------------
+-- The end -----------------------------------------------------------------------------------------
 
 local function stop_watching(owner)
   for _, watch in ipairs(owner.watches) do watch:stop() end
@@ -221,7 +223,7 @@ end
 
 Plugin.__close = Plugin.close
 
--- Loading ------------------------------------------------------------------------------------------
+-- Loading -----------------------------------------------------------------------------------------
 
 local function absolute(path)
   if path:sub(1, 1) == "/" then return path end

@@ -1,4 +1,5 @@
---- The policies that come with hotlua. Each is a plain function of a change that returns true to take it, false and
+--- The policies that come with hotlua. Each is a plain function of a change that returns true
+--- to take it, false and
 --- a reason to refuse it, or nil to leave it for plugin:reload(); it runs as a task and may wait.
 local M = {}
 
@@ -42,7 +43,8 @@ local function minutes(clock)
   return tonumber(hour) * 60 + tonumber(minute)
 end
 
---- Takes changes only between two local times, also over midnight: window("22:00", "06:00"). Others wait.
+--- Takes changes only between two local times, also over midnight: window("22:00", "06:00").
+--- Others wait.
 --- @param now (fun(): table)? gives os.date("*t"); for tests
 function M.window(from, to, now)
   local first, last = minutes(from), minutes(to)

@@ -1,4 +1,5 @@
---- The life of a reload: one function that takes a plugin through the named stages. Everything before the commit
+--- The life of a reload: one function that takes a plugin through the named stages. Everything
+--- before the commit
 --- writes only into the new image, so dropping that image undoes it.
 ---
 ---   detect   a change was seen               (watcher thread)
@@ -21,7 +22,8 @@ local trust = require "hotlua.trust"
 
 local M = {}
 
---- The stages, in the order in which they run (`detect` and `settle` have their places in the report's `us`).
+--- The stages, in the order in which they run (`detect` and `settle` have their places in the
+--- report's `us`).
 M.stages = {
   "detect", "settle", "copy", "verify", "probe", "open", "bind", "before_load", "carry", "migrate", "rehearse", "commit",
 }
@@ -65,7 +67,8 @@ function Transaction:stage(name, fn, ...)
   return table.unpack(results, 2, results.n)
 end
 
--- Runs one of core's jobs on the loader thread, or here when nothing can wait. Its microseconds and its error go
+-- Runs one of core's jobs on the loader thread, or here when nothing can wait. Its microseconds
+-- and its error go
 -- into the report; the loop's thread is free meanwhile.
 function Transaction:offload(job, spec)
   spec.fail = self.fail
@@ -101,7 +104,7 @@ function Transaction:is_superseded()
   return self.kind == "change" and self.owner.pending
 end
 
--- copy, verify -------------------------------------------------------------------------------------
+-- copy, verify ------------------------------------------------------------------------------------
 
 -- A file that is not whole may still be being written: it is tried again after this much quiet.
 local unfinished_ms = 50
@@ -131,7 +134,7 @@ function Transaction:take()
   return info.unchanged
 end
 
--- settle -------------------------------------------------------------------------------------------
+-- settle ------------------------------------------------------------------------------------------
 
 -- The verdict of the policy: true, false with a reason, or nil to leave the change alone.
 function Transaction:ask_policy()
@@ -147,7 +150,7 @@ function Transaction:ask_policy()
   return verdict, reason
 end
 
--- probe, open --------------------------------------------------------------------------------------
+-- probe, open -------------------------------------------------------------------------------------
 
 function Transaction:open()
   local owner = self.owner
@@ -160,7 +163,7 @@ function Transaction:open()
   self.carry = info.carry
 end
 
--- bind ---------------------------------------------------------------------------------------------
+-- bind --------------------------------------------------------------------------------------------
 
 local function check_expectations(self)
   local names = core.export_names(self.new_handle)
@@ -208,7 +211,7 @@ function Transaction:bind()
   self.new.generation = self.owner.generation + 1
 end
 
--- before_load, carry, migrate ----------------------------------------------------------------------
+-- before_load, carry, migrate ---------------------------------------------------------------------
 
 function Transaction:refuse_if_cancelled(stage)
   if self.new.cancelled then
@@ -223,7 +226,8 @@ function Transaction:before_load()
   self:refuse_if_cancelled("before_load")
 end
 
--- A writer of the old image's state would write into the void after the carry: wait until it is done.
+-- A writer of the old image's state would write into the void after the carry: wait until it is
+-- done.
 function Transaction:wait_for_borrows()
   local owner = self.owner
   if not core.borrow_writer(owner.handle) then return end
@@ -250,7 +254,7 @@ function Transaction:migrate()
   self:refuse_if_cancelled("migrate")
 end
 
--- commit -------------------------------------------------------------------------------------------
+-- commit ------------------------------------------------------------------------------------------
 
 function Transaction:commit()
   local owner, report = self.owner, self.report
@@ -270,7 +274,7 @@ function Transaction:commit()
   end
 end
 
--- Failure ------------------------------------------------------------------------------------------
+-- Failure -----------------------------------------------------------------------------------------
 
 local function describe_failure(self, problem)
   local report = self.report
@@ -315,9 +319,10 @@ local function finish_committed(self)
   return self.report
 end
 
--- The transaction ----------------------------------------------------------------------------------
+-- The transaction ---------------------------------------------------------------------------------
 
--- Takes the stages up to the commit. Returns "superseded", "unchanged", "declined" or "committed"; raises a Failure.
+-- Takes the stages up to the commit. Returns "superseded", "unchanged", "declined" or
+-- "committed"; raises a Failure.
 local function run_stages(self)
   local owner = self.owner
   self:pause_begins()
@@ -350,7 +355,8 @@ end
 
 --- Runs one transaction of a plugin.
 --- @param owner table the plugin's private state (plugin.lua)
---- @param request table { kind = "load" | "reload" | "change", seen = ns when the change was seen, build_us }
+--- @param request table { kind = "load" | "reload" | "change", seen = ns when the change was
+--- seen, build_us }
 --- @return table|nil report nil when a change was superseded or left alone
 --- @return string outcome "committed", "unchanged", "superseded", "declined" or "failed"
 function M.run(owner, request)

@@ -54,7 +54,8 @@ function M.run(owner, why)
   return report
 end
 
---- A call of the live image crashed and was caught: with guard.crash = "rollback" the generation before it is put back.
+--- A call of the live image crashed and was caught: with guard.crash = "rollback" the
+--- generation before it is put back.
 --- @param generation integer that crashed
 --- @param text string what happened
 function M.after_crash(owner, generation, text)

@@ -1,4 +1,5 @@
---- Tasks: coroutines that may wait. Waiting goes through the watcher thread's alarms, so that a task moves on also
+--- Tasks: coroutines that may wait. Waiting goes through the watcher thread's alarms, so that a
+--- task moves on also
 --- under a script that never returns to the loop.
 local core = require "hotlua.core"
 
@@ -43,7 +44,8 @@ function M.is_task()
   return not is_main and tasks[co] ~= nil and coroutine.isyieldable()
 end
 
---- Waits for something asynchronous: `begin(done)` starts it, `done(…)` gives the results. In a task it yields; in
+--- Waits for something asynchronous: `begin(done)` starts it, `done(…)` gives the results. In a
+--- task it yields; in
 --- the main chunk it runs the loop meanwhile; inside a callback of the loop neither is possible.
 --- @param begin fun(done: fun(...))
 function M.await(begin)
@@ -84,7 +86,8 @@ function M.sleep(ms)
   alarm:stop()
 end
 
---- Waits until `predicate()` holds, looking again every few milliseconds; false when `limit_ms` passed first.
+--- Waits until `predicate()` holds, looking again every few milliseconds; false when `limit_ms`
+--- passed first.
 --- @param predicate fun(): any
 --- @param limit_ms number?
 --- @return boolean

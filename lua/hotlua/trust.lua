@@ -1,4 +1,5 @@
---- Whom a file is loaded from: ownership and permissions of the path, digest and signature of the private copy.
+--- Whom a file is loaded from: ownership and permissions of the path, digest and signature of
+--- the private copy.
 local core = require "hotlua.core"
 
 local M = {}
