@@ -125,6 +125,7 @@ int luaopen_hotlua_core(lua_State *L)
     core_open_plugin(L);
     core_open_watch(L);
     core_open_process(L);
+    core_open_symbol(L);
     object_open(L);
     callback_open(L);
     borrow_open(L);

@@ -204,6 +204,29 @@ bool image_open(struct image *image, const struct image_options *options, struct
     return image_read_types(image, options, error);
 }
 
+/* The program is the first object that the loader lists. */
+static int take_first_bias(struct dl_phdr_info *info, size_t size, void *context)
+{
+    (void)size;
+    *(uintptr_t *)context = info->dlpi_addr;
+    return 1;
+}
+
+bool image_adopt_program(struct image *image, struct error *error)
+{
+    struct image_options options = {0};
+    loader_lock();
+    image->handle = dlopen(NULL, RTLD_NOW);
+    dl_iterate_phdr(take_first_bias, &image->bias);
+    loader_unlock();
+    image->base = image->bias + image->facts.lowest_address;
+    image->size = image->facts.loaded_size;
+    image->is_mapped = true;
+    image->state = IMAGE_LIVE;
+    rebase_exports(image);
+    return image_read_types(image, &options, error);
+}
+
 static int find_mapping(struct dl_phdr_info *info, size_t size, void *context)
 {
     (void)size;

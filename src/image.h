@@ -67,6 +67,10 @@ bool image_open(struct image *image, const struct image_options *options, struct
  * are not loaded. */
 bool image_read_types(struct image *image, const struct image_options *options, struct error *error);
 
+/* Make the verified copy of the running program's file stand for the program itself: nothing is
+ * loaded, its exports are those in memory. It is never unloaded. */
+bool image_adopt_program(struct image *image, struct error *error);
+
 /* dlclose (destructors run here), then look whether it left the address space. State becomes
  * IMAGE_GONE, or IMAGE_HELD with `why`. */
 void image_close(struct image *image);

@@ -58,4 +58,15 @@ function M.images(old, new, options)
   return diff
 end
 
+local function verified(path)
+  local ok, handle, info = core.take { source = path, name = "check" }
+  if not ok then error(info.error, 0) end
+  return handle
+end
+
+--- The same of two files; raises when one is not a shared object that could be loaded.
+function M.files(old, new, options)
+  return M.images(verified(old), verified(new), options)
+end
+
 return M

@@ -1,5 +1,7 @@
 --- hotlua: load native plugins, call them, and reload them while they run.
+local check = require "hotlua.check"
 local core = require "hotlua.core"
+local module = require "hotlua.module"
 local plugin = require "hotlua.plugin"
 local policy = require "hotlua.policy"
 local task = require "hotlua.task"
@@ -11,6 +13,7 @@ M.load = plugin.load
 M.get = plugin.get
 M.plugins = plugin.list
 M.policy = policy
+M.module = module.load
 M.sleep = task.sleep
 M.every = timer.every
 M.after = timer.after
@@ -18,6 +21,43 @@ M.after = timer.after
 M.new, M.cast, M.sizeof, M.offsetof, M.typeof = core.new, core.cast, core.sizeof, core.offsetof, core.typeof
 M.string, M.copy, M.address, M.errno = core.string, core.copy, core.address, core.errno
 M.callback = core.callback
+
+--- Opens a library with the bare dynamic loader: no copy, no reload. Raises when it cannot.
+--- @return table lib with `:symbol(name) -> address | nil` and `:close()`
+function M.open(path)
+  local library, message = core.open_library(path)
+  if not library then error(message, 2) end
+  return library
+end
+
+--- What stands at an address: { file, symbol, offset, source, line, plugin, generation }, nil for nothing.
+--- @param address any an integer, or anything that hot.address takes
+function M.symbolize(address)
+  return core.symbolize(math.type(address) == "integer" and address or core.address(address))
+end
+
+local self_object
+
+--- The running program's own exported symbols, as a plugin-like object with `api`, `types`, `enums` and `exports()`.
+function M.self()
+  if self_object then return self_object end
+  local handle, message = core.self()
+  if not handle then error(message, 2) end
+  self_object = {
+    name = "self", api = core.new_api(handle), types = core.new_types(handle),
+    enums = core.new_enums(handle), exports = function() return core.exports(handle) end,
+  }
+  return self_object
+end
+
+--- Compares two files: what a reload would keep, convert, reset and refuse.
+--- @param old string path
+--- @param new string path
+--- @param options table? `carry` and `cdef` as in hot.load
+--- @return table { added, removed, changed, kept, converted, reset, …, compatible, reasons }
+function M.check(old, new, options)
+  return check.files(old, new, options)
+end
 
 --- Runs `fn(…)` as a task: a coroutine in which hot.sleep and plugin:reload() wait by yielding.
 --- @return thread
