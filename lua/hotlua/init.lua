@@ -1,6 +1,8 @@
 --- hotlua: load native plugins, call them, and reload them while they run.
 local check = require "hotlua.check"
 local core = require "hotlua.core"
+local folder = require "hotlua.folder"
+local group = require "hotlua.group"
 local module = require "hotlua.module"
 local plugin = require "hotlua.plugin"
 local policy = require "hotlua.policy"
@@ -14,6 +16,8 @@ M.get = plugin.get
 M.plugins = plugin.list
 M.policy = policy
 M.module = module.load
+M.group = group.new
+M.load_dir = folder.load
 M.sleep = task.sleep
 M.every = timer.every
 M.after = timer.after

@@ -83,6 +83,7 @@ end
 function M.on_change(owner, seen)
   owner.pending = true
   owner.changed_at = seen
+  if owner.on_group_change then return owner.on_group_change(seen) end
   pump(owner)
 end
 

@@ -25,7 +25,8 @@ local M = {}
 --- The stages, in the order in which they run (`detect` and `settle` have their places in the
 --- report's `us`).
 M.stages = {
-  "detect", "settle", "copy", "verify", "probe", "open", "bind", "before_load", "carry", "migrate", "rehearse", "commit",
+  "detect", "settle", "copy", "verify", "probe", "open", "bind", "before_load", "carry", "migrate",
+  "rehearse", "commit",
 }
 
 local Transaction = {}
@@ -37,7 +38,9 @@ local fail_next -- stage name: the next reload fails there
 function M.fail_at(stage)
   local known = stage == nil
   for _, name in ipairs(M.stages) do known = known or name == stage end
-  if not known then error(("no stage '%s'; there are %s"):format(stage, table.concat(M.stages, ", ")), 2) end
+  if not known then
+    error(("no stage '%s'; there are %s"):format(stage, table.concat(M.stages, ", ")), 2)
+  end
   fail_next = stage
 end
 
@@ -53,11 +56,17 @@ local function with_traceback(message)
   return debug.traceback(tostring(message), 2)
 end
 
+-- Fails here if that was asked for (M.fail_at).
+function Transaction:inject(stage)
+  if self.fail ~= stage then return end
+  fail(stage, ("%s: failure injected at stage '%s'"):format(self.owner.path, stage))
+end
+
 -- Times one stage that runs on this thread. What it raises becomes the report's error.
 function Transaction:stage(name, fn, ...)
   local began = core.now()
   self.current = name
-  if self.fail == name then fail(name, ("%s: failure injected at stage '%s'"):format(self.owner.path, name)) end
+  self:inject(name)
   local results = table.pack(xpcall(fn, with_traceback, self, ...))
   self.report.us[name] = (core.now() - began) / 1000
   if not results[1] then
@@ -256,6 +265,10 @@ end
 
 -- commit ------------------------------------------------------------------------------------------
 
+-- What may still refuse at the commit; the commit itself cannot fail.
+function Transaction:check_commit()
+end
+
 function Transaction:commit()
   local owner, report = self.owner, self.report
   local old = owner.live
@@ -287,29 +300,22 @@ local function describe_failure(self, problem)
   end
 end
 
--- Drops the new image. Its content is remembered: it is not tried again until the file changes.
-local function undo(self, is_verdict_on_content)
-  local handle = self.new_handle
-  if not handle then return end
-  if is_verdict_on_content then self.owner.refused = handle end
-  core.close(handle, not self.is_direct and function() end or nil)
-end
-
-local function finish_failed(self, problem)
+function Transaction:finish_failed(problem)
   describe_failure(self, problem)
-  self:pause_ends()
-  undo(self, self.report.stage ~= "settle")
+  -- The content is remembered: it is not tried again until the file changes. Not so after a
+  -- policy's refusal, which is about the moment.
+  if self.report.stage ~= "settle" then self.owner.refused = self.new_handle end
+  self:close_new()
   local owner = self.owner
   owner.failures = owner.failures + 1
   owner.last = self.report
-  self.report.total_us = (core.now() - self.began) / 1000
   event.fire(owner.handlers, "failed", function(message)
     task.on_error(message, "error in a 'failed' handler")
   end, self.report)
   return self.report
 end
 
-local function finish_committed(self)
+function Transaction:finish_committed()
   local owner = self.owner
   owner.last = self.report
   event.fire(owner.handlers, "loaded", function(message)
@@ -321,45 +327,52 @@ end
 
 -- The transaction ---------------------------------------------------------------------------------
 
--- Takes the stages up to the commit. Returns "superseded", "unchanged", "declined" or
--- "committed"; raises a Failure.
-local function run_stages(self)
+-- Up to the open image. Returns nil, or "superseded", "unchanged" or "declined" when that is the
+-- end of it.
+function Transaction:prepare()
   local owner = self.owner
   self:pause_begins()
-  if self.fail == "detect" then fail("detect", owner.path .. ": failure injected at stage 'detect'") end
+  self:inject("detect")
   if self:take_whole() then return "unchanged" end
   if self:is_superseded() then return "superseded" end
   if self.kind == "change" then
     if owner.refused and core.same_content(owner.refused, self.new_handle) then return "declined" end
     local verdict, reason = self:stage("settle", self.ask_policy)
     if self:is_superseded() then return "superseded" end
+    if verdict == nil then return "declined" end
     if not verdict then
-      if verdict == nil then return "declined" end
-      fail("settle", ("%s: refused by the policy%s"):format(owner.path, reason and ": " .. tostring(reason) or ""))
+      local because = reason and ": " .. tostring(reason) or ""
+      fail("settle", ("%s: refused by the policy%s"):format(owner.path, because))
     end
-  elseif self.fail == "settle" then
-    fail("settle", owner.path .. ": failure injected at stage 'settle'")
+  else
+    self:inject("settle")
   end
   self:open()
-  if self:is_superseded() then return "superseded" end
+  return self:is_superseded() and "superseded" or nil
+end
+
+-- Makes the open image ready to take over.
+function Transaction:fit()
   self:stage("bind", self.bind)
   self:stage("before_load", self.before_load)
   self:wait_for_borrows()
   self:stage("carry", self.carry_state)
   self:stage("migrate", self.migrate)
-  self:stage("commit", self.commit)
-  self:pause_ends()
-  self.report.total_us = (core.now() - self.began) / 1000
-  return "committed"
 end
 
---- Runs one transaction of a plugin.
---- @param owner table the plugin's private state (plugin.lua)
---- @param request table { kind = "load" | "reload" | "change", seen = ns when the change was
---- seen, build_us }
---- @return table|nil report nil when a change was superseded or left alone
---- @return string outcome "committed", "unchanged", "superseded", "declined" or "failed"
-function M.run(owner, request)
+function Transaction:stop_clock()
+  self:pause_ends()
+  self.report.total_us = (core.now() - self.began) / 1000
+end
+
+function Transaction:close_new()
+  if self.new_handle then core.close(self.new_handle, not self.is_direct and function() end or nil) end
+end
+
+--- Begins a transaction of a plugin; group.lua runs several side by side.
+--- @param owner table the plugin's private state
+--- @param request table { kind, seen, build_us }
+function M.begin(owner, request)
   local self = setmetatable({
     owner = owner, kind = request.kind, began = request.seen or core.now(),
     is_direct = request.kind == "load" or not task.can_wait(),
@@ -369,16 +382,32 @@ function M.run(owner, request)
   fail_next = nil
   self.report.us.detect = (core.now() - self.began) / 1000
   self.report.us.build = request.build_us
-  local ok, outcome = pcall(run_stages, self)
-  if not ok then return finish_failed(self, outcome), "failed" end
-  if outcome == "committed" then return finish_committed(self), outcome end
-  if self.new_handle and outcome ~= "unchanged" then core.close(self.new_handle, not self.is_direct and function() end or nil) end
+  return self
+end
+
+--- Runs one transaction of a plugin.
+--- @param owner table the plugin's private state (plugin.lua)
+--- @param request table { kind = "load" | "reload" | "change", seen = ns when the change was
+--- seen, build_us }
+--- @return table|nil report nil when a change was superseded or left alone
+--- @return string outcome "committed", "unchanged", "superseded", "declined" or "failed"
+function M.run(owner, request)
+  local self = M.begin(owner, request)
+  local ok, outcome = pcall(function()
+    local ended = self:prepare()
+    if ended then return ended end
+    self:fit()
+    self:stage("commit", self.commit)
+    return "committed"
+  end)
+  self:stop_clock()
+  if not ok then return self:finish_failed(outcome), "failed" end
+  if outcome == "committed" then return self:finish_committed(), outcome end
   if outcome == "unchanged" then
     self.report.ok, self.report.unchanged = true, true
-    self:pause_ends()
-    self.report.total_us = (core.now() - self.began) / 1000
     return self.report, outcome
   end
+  self:close_new()
   return nil, outcome
 end
 

@@ -1,0 +1,139 @@
+--- Folders of plugins: every `*.so` in a directory is one, files that appear are taken in, those
+--- whose file is deleted are unloaded. One watch serves the whole directory.
+local core = require "hotlua.core"
+local plugin = require "hotlua.plugin"
+local task = require "hotlua.task"
+local uv = require "luv"
+
+local M = {}
+
+local Folder = {}
+Folder.__index = Folder
+Folder.__name = "hotlua.folder"
+
+local function is_plugin_name(name)
+  return name:match("%.so$") ~= nil and name:sub(1, 1) ~= "."
+end
+
+-- Options of one member: the user's, without its own watch, named after its file.
+local function member_options(self, name)
+  local options = {}
+  for key, value in pairs(self.options) do options[key] = value end
+  options.watch = false
+  options.name = plugin.default_name(name)
+  return options
+end
+
+local function load_member(self, name)
+  local ok, result = pcall(plugin.load, self.path .. "/" .. name, member_options(self, name))
+  if ok then
+    self.members[name] = result
+    self.errors[name] = nil
+  else
+    self.errors[name] = result
+    task.on_error(result, "hot.load_dir")
+  end
+end
+
+-- A file that went and came again within this time is a change of it, not a new plugin.
+local gone_ms = 50
+
+local function on_deleted(self, name)
+  task.start("hot.load_dir", function()
+    task.sleep(gone_ms)
+    local member = self.members[name]
+    if member and not uv.fs_stat(self.path .. "/" .. name) then
+      self.members[name] = nil
+      member:close()
+    end
+  end)
+end
+
+local function on_entry(self, kind, seen, name)
+  if not name or not is_plugin_name(name) then return end
+  local member = self.members[name]
+  if kind == "deleted" then
+    if member then on_deleted(self, name) end
+  elseif member then
+    plugin.on_change(plugin.owner_of(member), seen)
+  elseif uv.fs_stat(self.path .. "/" .. name) then
+    load_member(self, name)
+  end
+end
+
+local function scan(path)
+  local request, message = uv.fs_scandir(path)
+  if not request then error(("hot.load_dir: %s"):format(message), 0) end
+  local names = {}
+  for name in function() return uv.fs_scandir_next(request) end do
+    if is_plugin_name(name) then names[#names + 1] = name end
+  end
+  table.sort(names)
+  return names
+end
+
+--- Iterates over the plugins: for name, plugin in folder:each().
+function Folder:each()
+  local names = {}
+  for name in pairs(self.members) do names[#names + 1] = name end
+  table.sort(names)
+  local i = 0
+  return function()
+    i = i + 1
+    local member = self.members[names[i]]
+    if member then return member.name, member end
+  end
+end
+Folder.__pairs = Folder.each
+
+--- The plugin of that name, nil if there is none.
+function Folder:get(name)
+  for _, member in pairs(self.members) do
+    if member.name == name then return member end
+  end
+  return nil
+end
+
+--- How many plugins are loaded.
+function Folder:__len()
+  local count = 0
+  for _ in pairs(self.members) do count = count + 1 end
+  return count
+end
+
+--- Unloads all and stops watching.
+function Folder:close()
+  if self.watch then self.watch:stop() end
+  self.watch = nil
+  for _, member in self:each() do member:close() end
+  self.members = {}
+end
+Folder.__close = Folder.close
+
+--- Loads every `*.so` of a directory as a plugin of its own. One that cannot be loaded does not stop
+--- the others: it is reported, stands in `folder.errors[file name]`, and is tried again when it
+--- changes.
+--- @param path string
+--- @param options table? as of hot.load, for each of them; `watch = false` keeps the set as it is
+--- @return table folder
+function M.load(path, options)
+  if type(path) ~= "string" then
+    error(("bad argument #1 to 'load_dir' (string expected, got %s)"):format(type(path)), 2)
+  end
+  local absolute = path:sub(1, 1) == "/" and path or uv.cwd() .. "/" .. path:gsub("^%./", "")
+  local self = setmetatable({
+    path = absolute:gsub("/+$", ""), options = options or {}, members = {}, errors = {},
+  }, Folder)
+  local names = scan(self.path)
+  if self.options.watch ~= false then
+    local message
+    self.watch, message = core.watch_directory(self.path, function(kind, seen, name)
+      on_entry(self, kind, seen, name)
+    end)
+    if not self.watch then error(("hot.load_dir: %s"):format(message), 2) end
+  end
+  for _, name in ipairs(names) do load_member(self, name) end
+  return self
+end
+
+return M
