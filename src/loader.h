@@ -5,11 +5,12 @@
 
 /* Run `work(context)` on a loader thread, jobs in the order of the calls. If the job in progress has run
  * longer than 500 ms a further thread takes over the queue: a constructor that hangs holds up
- * nobody else. Never blocks. */
+ * nobody else. Never blocks. The threads are not in a forked child: there, do the work directly. */
 void loader_run(void (*work)(void *context), void *context);
 
 /* The lock around dlopen, dlclose, dl_iterate_phdr and fork: a fork while another thread is inside
- * the dynamic loader leaves the child's loader locked for ever. Recursive. */
+ * the dynamic loader leaves the child's loader locked for ever. Recursive. Who forks while holding it
+ * holds it in both processes and unlocks it in both. */
 void loader_lock(void);
 void loader_unlock(void);
 
