@@ -8,6 +8,7 @@
 #include "callback.h"
 #include "cdecl.h"
 #include "debuginfo.h"
+#include "guard.h"
 #include "host.h"
 #include "object.h"
 #include "slot.h"
@@ -468,8 +469,9 @@ static int l_release_callbacks(lua_State *L)
 static const char crash_key = 0;
 
 /* A call of the image crashed: f(plugin handle, generation, what happened). */
-static void on_crash(lua_State *L, struct image *image, const char *what)
+static void on_crash(lua_State *L, struct image *image)
 {
+    const struct crash *crash = guard_crash();
     lua_rawgetp(L, LUA_REGISTRYINDEX, &crash_key);
     if (!lua_isfunction(L, -1)) {
         lua_pop(L, 1);
@@ -477,7 +479,7 @@ static void on_crash(lua_State *L, struct image *image, const char *what)
     }
     lua_pushlightuserdata(L, image->plugin);
     lua_pushinteger(L, image->generation);
-    lua_pushstring(L, what);
+    lua_pushfstring(L, "%s in '%s'", guard_signal_name(crash), crash->function);
     host_call(L, 3, "error after a crash");
 }
 

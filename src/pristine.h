@@ -20,4 +20,7 @@ bool pristine_read(const struct pristine *pristine, const void *address, void *b
 /* Does the memory at `address` still hold its initial value? */
 bool pristine_is_untouched(const struct pristine *pristine, const void *address, size_t size);
 
+/* Give the image's writable data its initial values again (before an older generation takes over). */
+void pristine_restore(const struct pristine *pristine);
+
 #endif
