@@ -98,8 +98,8 @@ local function floor(label, versions, rounds)
   local path = ("%s/floor-%s/plugin.so"):format(directory, label)
   run(("mkdir -p %s/floor-%s"):format(directory, label))
   write(path, read(versions[2]))
-  local private = core.image_directory and core.image_directory() or directory
-  return tonumber(run(("%s/floor %s %s %s %d %s"):format(directory, path, versions[1], versions[2], rounds, private)))
+  return tonumber(run(("%s/floor %s %s %s %d %s"):format(directory, path, versions[1], versions[2],
+    rounds, core.stage_directory())))
 end
 
 run(("%s -O2 -o %s/floor %s/floor.c -ldl"):format(cc, directory, here))

@@ -132,6 +132,17 @@ static int l_reset_to_pristine(lua_State *L)
     return 0;
 }
 
+/* core.stage_directory() -> the process's directory of private copies */
+static int l_stage_directory(lua_State *L)
+{
+    struct error error = {0};
+    const char *directory = stage_directory(&error);
+    if (!directory)
+        return luaL_error(L, "%s", error.text);
+    lua_pushstring(L, directory);
+    return 1;
+}
+
 /* core.sha256(image) -> hexadecimal digest of the private copy */
 static int l_sha256(lua_State *L)
 {
@@ -518,7 +529,7 @@ void core_open_image(lua_State *L)
         {"is_outdated", l_is_outdated}, {"same_content", l_same_content}, {"take", l_take},
         {"open", l_open}, {"close", l_close}, {"carry_plan", l_carry_plan}, {"carry_run", l_carry_run},
         {"carry_describe", l_carry_describe}, {"reset_to_pristine", l_reset_to_pristine},
-        {"sha256", l_sha256}, {NULL, NULL},
+        {"sha256", l_sha256}, {"stage_directory", l_stage_directory}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.image");
     lua_pushcfunction(L, l_gc);
