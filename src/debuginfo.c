@@ -1,0 +1,113 @@
+/* debuginfo.c: opens and closes the debug information of a file, and finds source lines. The other
+ * questions are debuginfo_find.c, debuginfo_names.c and debuginfo_variables.c. */
+#include "debuginfo_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The table's last reference went. */
+static void destroy(void *context)
+{
+    struct debuginfo *debug = context;
+    debuginfo_close_variables(debug);
+    debuginfo_close_names(debug);
+    debuginfo_close_units(debug);
+    map_free(&debug->notes);
+    map_free(&debug->tagged);
+    map_free(&debug->unsupported);
+    file_close(&debug->alternate);
+    file_close(&debug->separate);
+    file_close(&debug->main);
+    free(debug->source_directory);
+    free(debug);
+}
+
+struct debuginfo *debuginfo_open(const char *path, const char *source_directory, struct error *error)
+{
+    struct debuginfo *debug = calloc(1, sizeof *debug);
+    if (!debug) {
+        error_set(error, "%s: out of memory", path);
+        return NULL;
+    }
+    debug->main.descriptor = debug->separate.descriptor = debug->alternate.descriptor = -1;
+    debug->source_directory = source_directory ? strdup(source_directory) : NULL;
+    debug->types = types_new(debuginfo_read_lazy, debug, destroy);
+    if (file_open(&debug->main, path, true, error) &&
+        file_open_separate(&debug->main, source_directory, &debug->separate, error))
+        return debug;
+    types_release(debug->types);
+    return NULL;
+}
+
+void debuginfo_close(struct debuginfo *debug)
+{
+    if (debug)
+        types_release(debug->types);
+}
+
+struct types *debuginfo_types(struct debuginfo *debug)
+{
+    return debug->types;
+}
+
+/* ---- Source lines ---- */
+
+/* Name of the innermost function, also an inlined one, whose code the address is. */
+static const char *find_function(struct unit *unit, uint64_t address)
+{
+    struct walk walk;
+    struct die die;
+    const char *name = NULL;
+    if (!die_root(unit, &die))
+        return NULL;
+    for (walk_start(&walk, &die); walk_next(&walk, &die); ) {
+        bool is_function = die.tag == DW_TAG_subprogram || die.tag == DW_TAG_inlined_subroutine;
+        bool has_code = die_has(&die, AT_LOW_PC) || die_has(&die, AT_RANGES);
+        bool is_around = false;
+        if (has_code && (is_function || die.tag == DW_TAG_lexical_block)) {
+            Dwarf_Die handle = die_handle(&die);
+            is_around = dwarf_haspc(&handle, address) > 0;
+        }
+        if (is_around && is_function)
+            name = die_name(&die);
+        if (!is_around && !debuginfo_is_scope(die.tag))
+            walk_skip(&walk, &die);
+    }
+    return name;
+}
+
+/* The file as an absolute path where the unit says where it was compiled. */
+static const char *absolute_path(struct unit *unit, const char *file)
+{
+    char text[4096];
+    Dwarf_Attribute attribute;
+    const char *directory = NULL;
+    if (file[0] != '/' && dwarf_attr(&unit->root, DW_AT_comp_dir, &attribute))
+        directory = dwarf_formstring(&attribute);
+    if (!directory)
+        return types_string(unit->debug->types, file);
+    snprintf(text, sizeof text, "%s/%s", directory, file);
+    return types_string(unit->debug->types, text);
+}
+
+static bool find_line(struct debuginfo *debug, uint64_t address, struct debug_line *line)
+{
+    struct unit *unit = debuginfo_unit_of_address(debug, address);
+    Dwarf_Line *found = unit ? dwarf_getsrc_die(&unit->root, address) : NULL;
+    const char *file = found ? dwarf_linesrc(found, NULL, NULL) : NULL;
+    if (!file || dwarf_lineno(found, &line->line) != 0 || line->line <= 0)
+        return false;
+    line->file = absolute_path(unit, file);
+    line->function = types_string(debug->types, find_function(unit->split ? unit->split : unit, address));
+    return true;
+}
+
+bool debuginfo_line(struct debuginfo *debug, uint64_t address, struct debug_line *line)
+{
+    *line = (struct debug_line){0};
+    types_lock(debug->types);
+    bool found = find_line(debug, address, line);
+    types_unlock(debug->types);
+    return found;
+}

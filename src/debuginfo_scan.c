@@ -1,0 +1,210 @@
+/* debuginfo_scan.c: walks the entries of a unit as fast as its bytes can be read, since an index
+ * looks at all of them and libdw takes ten times as long. Trusts no length, code or offset. */
+#include "debuginfo_scan.h"
+
+#include <stdlib.h>
+
+enum entry { ENTRY_BAD, ENTRY_NULL, ENTRY_DIE };
+
+int scan_form_size(const struct unit *unit, unsigned form)
+{
+    switch (form) {
+    case DW_FORM_flag_present: case DW_FORM_implicit_const:
+        return 0;
+    case DW_FORM_data1: case DW_FORM_flag: case DW_FORM_ref1: case DW_FORM_strx1:
+    case DW_FORM_addrx1:
+        return 1;
+    case DW_FORM_data2: case DW_FORM_ref2: case DW_FORM_strx2: case DW_FORM_addrx2:
+        return 2;
+    case DW_FORM_strx3: case DW_FORM_addrx3:
+        return 3;
+    case DW_FORM_data4: case DW_FORM_ref4: case DW_FORM_strx4: case DW_FORM_addrx4:
+    case DW_FORM_ref_sup4:
+        return 4;
+    case DW_FORM_data8: case DW_FORM_ref8: case DW_FORM_ref_sig8: case DW_FORM_ref_sup8:
+        return 8;
+    case DW_FORM_data16:
+        return 16;
+    case DW_FORM_addr:
+        return (int)unit->address_size;
+    case DW_FORM_ref_addr:
+        return (int)(unit->version == 2 ? unit->address_size : unit->offset_size);
+    case DW_FORM_strp: case DW_FORM_sec_offset: case DW_FORM_line_strp: case DW_FORM_strp_sup:
+    case DW_FORM_GNU_ref_alt: case DW_FORM_GNU_strp_alt:
+        return (int)unit->offset_size;
+    default:
+        return -1;
+    }
+}
+
+static const unsigned char *skip_counted(const unsigned char *at, const unsigned char *end,
+                                         unsigned length_size)
+{
+    if ((size_t)(end - at) < length_size)
+        return NULL;
+    uint64_t length = scan_bytes(at, length_size);
+    at += length_size;
+    return length <= (uint64_t)(end - at) ? at + length : NULL;
+}
+
+/* The byte after a value of that form, NULL if it does not end before the unit does. */
+static const unsigned char *skip_form(const struct unit *unit, unsigned form,
+                                      const unsigned char *at)
+{
+    const unsigned char *end = unit->end;
+    int size = scan_form_size(unit, form);
+    if (size >= 0)
+        return end - at >= size ? at + size : NULL;
+    switch (form) {
+    case DW_FORM_string:
+        at = memchr(at, 0, (size_t)(end - at));
+        return at ? at + 1 : NULL;
+    case DW_FORM_udata: case DW_FORM_sdata: case DW_FORM_ref_udata: case DW_FORM_strx:
+    case DW_FORM_addrx: case DW_FORM_loclistx: case DW_FORM_rnglistx: case DW_FORM_GNU_addr_index:
+    case DW_FORM_GNU_str_index:
+        scan_unsigned(&at, end);
+        return at;
+    case DW_FORM_block1:
+        return skip_counted(at, end, 1);
+    case DW_FORM_block2:
+        return skip_counted(at, end, 2);
+    case DW_FORM_block4:
+        return skip_counted(at, end, 4);
+    case DW_FORM_block: case DW_FORM_exprloc: {
+        uint64_t length = scan_unsigned(&at, end);
+        return at && length <= (uint64_t)(end - at) ? at + length : NULL;
+    }
+    default:
+        return NULL;
+    }
+}
+
+static enum entry read_entry(struct unit *unit, const unsigned char *at, struct die *die)
+{
+    if (at < unit->start || at >= unit->end)
+        return ENTRY_BAD;
+    die->unit = unit;
+    die->address = at;
+    die->has = 0;
+    uint64_t code = scan_unsigned(&at, unit->end);
+    die->after = at;
+    if (!at || code == 0)
+        return at ? ENTRY_NULL : ENTRY_BAD;
+    const struct abbreviation *abbreviation = abbreviations_find(unit->abbreviations, code);
+    if (!abbreviation)
+        return ENTRY_BAD;
+    die->tag = abbreviation->tag;
+    die->has_children = abbreviation->has_children;
+    const struct abbreviation_attribute *attribute = unit->abbreviations->attributes + abbreviation->first;
+    for (const struct abbreviation_attribute *end = attribute + abbreviation->count; attribute < end;
+         attribute++) {
+        unsigned form = attribute->form;
+        if (form == DW_FORM_indirect) {
+            form = (unsigned)scan_unsigned(&at, unit->end);
+            if (!at || form == DW_FORM_implicit_const)
+                return ENTRY_BAD;
+        }
+        if (attribute->which < ATTRIBUTES) {
+            bool is_implicit = form == DW_FORM_implicit_const;
+            die->has |= (uint64_t)1 << attribute->which;
+            die->at[attribute->which].form = form;
+            die->at[attribute->which].value =
+                is_implicit ? unit->abbreviations->bytes + attribute->implicit : at;
+        }
+        at = skip_form(unit, form, at);
+        if (!at)
+            return ENTRY_BAD;
+    }
+    die->after = at;
+    return ENTRY_DIE;
+}
+
+/* The same without looking at its attributes; *has_children of an entry. */
+static enum entry skip_entry(struct unit *unit, const unsigned char **position, bool *has_children)
+{
+    const unsigned char *at = *position;
+    if (at >= unit->end)
+        return ENTRY_BAD;
+    uint64_t code = scan_unsigned(&at, unit->end);
+    const struct abbreviation *abbreviation = at && code ? abbreviations_find(unit->abbreviations, code) : NULL;
+    if (!abbreviation) {
+        *position = at;
+        return at && code == 0 ? ENTRY_NULL : ENTRY_BAD;
+    }
+    *has_children = abbreviation->has_children;
+    if (abbreviation->size != ABBREVIATION_VARIES) {
+        *position = at + abbreviation->size;
+        return abbreviation->size <= unit->end - at ? ENTRY_DIE : ENTRY_BAD;
+    }
+    const struct abbreviation_attribute *attributes = unit->abbreviations->attributes + abbreviation->first;
+    for (uint32_t i = 0; at && i < abbreviation->count; i++) {
+        unsigned form = attributes[i].form;
+        if (form == DW_FORM_indirect)
+            form = (unsigned)scan_unsigned(&at, unit->end);
+        if (at)
+            at = skip_form(unit, form, at);
+    }
+    *position = at;
+    return at ? ENTRY_DIE : ENTRY_BAD;
+}
+
+bool die_read(struct unit *unit, const unsigned char *address, struct die *die)
+{
+    return read_entry(unit, address, die) == ENTRY_DIE;
+}
+
+bool die_root(struct unit *unit, struct die *die)
+{
+    return die_read(unit, unit->root.addr, die);
+}
+
+void walk_start(struct walk *walk, const struct die *parent)
+{
+    *walk = (struct walk){.unit = parent->unit, .at = parent->after, .next_depth = parent->has_children};
+}
+
+bool walk_next(struct walk *walk, struct die *die)
+{
+    while (walk->next_depth > 0) {
+        enum entry entry = read_entry(walk->unit, walk->at, die);
+        if (entry == ENTRY_BAD)
+            break;
+        walk->at = die->after;
+        if (entry == ENTRY_DIE) {
+            walk->depth = walk->next_depth;
+            walk->next_depth += die->has_children;
+            return true;
+        }
+        walk->next_depth--;
+    }
+    walk->next_depth = 0;
+    return false;
+}
+
+void walk_skip(struct walk *walk, const struct die *die)
+{
+    struct unit *unit = walk->unit;
+    if (!die->has_children || walk->next_depth <= walk->depth)
+        return;
+    if (die_has(die, AT_SIBLING)) {
+        Dwarf_Attribute attribute = die_attribute(die, AT_SIBLING);
+        if (attribute.form == DW_FORM_ref4) {
+            uint64_t offset = scan_bytes(attribute.valp, 4);
+            if (offset < (uint64_t)(unit->end - unit->start) && unit->start + offset > die->after) {
+                walk->at = unit->start + offset;
+                walk->next_depth = walk->depth;
+                return;
+            }
+        }
+    }
+    while (walk->next_depth > walk->depth) {
+        bool has_children = false;
+        enum entry entry = skip_entry(unit, &walk->at, &has_children);
+        if (entry == ENTRY_BAD)
+            walk->next_depth = 0;
+        else if (entry == ENTRY_NULL)
+            walk->next_depth--;
+        else
+            walk->next_depth += has_children;
+    }
+}
