@@ -16,6 +16,11 @@ struct plugin;
 void *callback_of(lua_State *L, int index, const struct type *type, struct plugin *plugin,
                   struct error *error);
 
+/* If `address` is a callback of this state, push its Lua function and return true. [-0 +(0|1)] */
+bool callback_push_function(lua_State *L, const void *address);
+/* The pointer of the hot.callback object at index, NULL if the value is none (or was freed). */
+void *callback_address(lua_State *L, int index);
+
 /* Free all of a plugin's callbacks in this state (when it is closed). */
 void callback_release_plugin(lua_State *L, struct plugin *plugin);
 

@@ -1,0 +1,441 @@
+/* callback_call.c: C calls a Lua function: on the state's own thread at once, from another thread
+ * through the host's queue. Never lets a Lua error through to C. */
+#define _GNU_SOURCE
+#include "callback_internal.h"
+
+#include "host.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { PATIENCE_SECONDS = 5, STACK_ROOM = 30 };
+
+/* A call by another thread. It is freed by who delivers it if it is queued, else by the caller, who
+ * waits. */
+struct request {
+    struct callback *callback;
+    struct callbacks *state;
+    const char *arguments;   /* a copy, behind this */
+    void *result;
+    bool is_queued;          /* void: nobody waits */
+    bool is_answered;
+    struct request *next, **link;        /* in the state's list */
+};
+
+/* Around what threads other than the state's own read of it, and around requests. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
+
+/* Errors ------------------------------------------------------------------------------------- */
+
+static bool is_native_call_below(const struct thread *thread)
+{
+    for (const struct frame *frame = thread->frames; frame < thread->top; frame++)
+        if (!(frame->stack & FRAME_IS_HOST))
+            return true;
+    return false;
+}
+
+static int raise_value(lua_State *L)
+{
+    return lua_error(L);
+}
+
+/* The error on top waits for the native call in progress to return; without one it is reported. A second
+ * one during the same call is dropped. [-1 +0] */
+static void take_error(lua_State *L, struct thread *thread)
+{
+    if (!is_native_call_below(thread)) {
+        lua_pushcfunction(L, raise_value);
+        lua_insert(L, -2);
+        host_call(L, 1, "error in a callback");
+    } else if (thread->pending_error == THREAD_NO_ERROR) {
+        thread->pending_error = luaL_ref(L, LUA_REGISTRYINDEX);
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
+void callback_raise_pending(lua_State *L)
+{
+    struct thread *thread = thread_self();
+    int reference = thread->pending_error;
+    if (reference == THREAD_NO_ERROR || is_native_call_below(thread))
+        return;
+    thread->pending_error = THREAD_NO_ERROR;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, reference);
+    luaL_unref(L, LUA_REGISTRYINDEX, reference);
+    lua_error(L);
+}
+
+/* Calls that need memory: all inside a protected call ---------------------------------------- */
+
+struct invocation {
+    struct callback *callback;
+    const char *arguments;
+    void *result;
+};
+
+/* What the result leads to (a string, a literal) stays until the next result. */
+static void keep_result(lua_State *L, struct callback *callback, int first)
+{
+    lua_newtable(L);
+    for (int i = first; i < lua_gettop(L); i++) {
+        lua_pushvalue(L, i);
+        lua_rawseti(L, -2, i - first + 1);
+    }
+    luaL_unref(L, LUA_REGISTRYINDEX, callback->kept);
+    callback->kept = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* Small integers fill the whole register. */
+static void extend(const struct type *plain, void *result)
+{
+    unsigned unused = 64 - (unsigned)plain->size * 8;
+    int64_t value;
+    if ((plain->kind != TYPE_INT && plain->kind != TYPE_ENUM) || !plain->is_signed || unused >= 64)
+        return;
+    memcpy(&value, result, sizeof value);
+    value = (int64_t)((uint64_t)value << unused) >> unused;
+    memcpy(result, &value, sizeof value);
+}
+
+static void store_result(lua_State *L, struct callback *callback, void *result)
+{
+    struct error error = {0};
+    const struct type *plain = type_plain(callback->signature->result);
+    int pushed = 0, index = lua_gettop(L);
+    if (!object_store(L, index, callback->signature->result, result, callback->plugin, &pushed, &error))
+        luaL_error(L, "bad result of a callback (%s)", error.text);
+    extend(plain, result);
+    if (plain->kind == TYPE_POINTER || pushed > 0)
+        keep_result(L, callback, index);
+}
+
+static int run_protected(lua_State *L)
+{
+    struct invocation *call = lua_touserdata(L, 1);
+    const struct callback_signature *signature = call->callback->signature;
+    bool is_void = signature->result->plain->kind == TYPE_VOID;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, call->callback->function);
+    for (unsigned i = 0; i < signature->count; i++) {
+        const struct callback_argument *argument = &signature->arguments[i];
+        object_push(L, argument->type, (void *)(call->arguments + argument->offset), NULL, true);
+    }
+    lua_call(L, (int)signature->count, !is_void);
+    if (!is_void)
+        store_result(L, call->callback, call->result);
+    return 0;
+}
+
+static void run_general(lua_State *L, struct thread *thread, struct callback *callback,
+                        const char *arguments, void *result)
+{
+    struct invocation call = {callback, arguments, result};
+    struct frame *frame = thread_enter_host(L);
+    if (!frame)
+        return;
+    lua_pushcfunction(L, run_protected);
+    lua_pushlightuserdata(L, &call);
+    int status = lua_pcall(L, 1, 0, 0);
+    thread_leave_host(frame);
+    if (status != LUA_OK)
+        take_error(L, thread);
+}
+
+/* Calls with scalars only -------------------------------------------------------------------- */
+
+/* Store a number or boolean where no memory is needed for it. False: not that simple. */
+static inline bool store_simple(lua_State *L, enum scalar scalar, void *result)
+{
+    int64_t value = 0;
+    if (scalar == SCALAR_DOUBLE || scalar == SCALAR_FLOAT) {
+        lua_Number number = lua_tonumber(L, -1);
+        if (lua_type(L, -1) != LUA_TNUMBER)
+            return false;
+        if (scalar == SCALAR_DOUBLE)
+            memcpy(result, &number, sizeof number);
+        else
+            memcpy(result, &(float){(float)number}, sizeof(float));
+        return true;
+    }
+    if (scalar == SCALAR_BOOL && lua_isboolean(L, -1))
+        value = lua_toboolean(L, -1);
+    else if (lua_isinteger(L, -1) && scalar != SCALAR_BOOL)
+        value = lua_tointeger(L, -1);
+    else
+        return false;
+    if ((scalar == SCALAR_INT32 && value != (int32_t)value) ||
+        (scalar != SCALAR_INT32 && scalar != SCALAR_INT64 && scalar != SCALAR_BOOL))
+        return false;
+    memcpy(result, &value, sizeof value);
+    return true;
+}
+
+static int store_protected(lua_State *L)
+{
+    struct invocation *call = lua_touserdata(L, 1);
+    lua_settop(L, 2);
+    store_result(L, call->callback, call->result);
+    return 0;
+}
+
+/* The result on top is not of the common kinds: convert it, or fail, in a protected call. [-1 +0] */
+static void store_uncommon(lua_State *L, struct thread *thread, struct callback *callback, void *result)
+{
+    struct invocation call = {callback, NULL, result};
+    lua_pushcfunction(L, store_protected);
+    lua_pushlightuserdata(L, &call);
+    lua_rotate(L, -3, -1);
+    if (lua_pcall(L, 2, 0, 0) != LUA_OK)
+        take_error(L, thread);
+}
+
+static void run_simple(lua_State *L, struct thread *thread, struct callback *callback,
+                       const char *arguments, void *result)
+{
+    const struct callback_signature *signature = callback->signature;
+    int count = (int)signature->count, results = signature->result_scalar != SCALAR_OTHER;
+    struct frame *frame = thread_enter_host(L);
+    if (!frame)
+        return;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, callback->function);
+    for (int i = 0; i < count; i++)
+        object_push_scalar(L, signature->arguments[i].scalar, arguments + signature->arguments[i].offset);
+    int status = lua_pcall(L, count, results, 0);
+    thread_leave_host(frame);
+    if (status != LUA_OK)
+        take_error(L, thread);
+    else if (results == 0)
+        return;
+    else if (store_simple(L, signature->result_scalar, result))
+        lua_pop(L, 1);
+    else
+        store_uncommon(L, thread, callback, result);
+}
+
+static void run(lua_State *L, struct callback *callback, const char *arguments, void *result)
+{
+    struct thread *thread = callback->thread;
+    if (!lua_checkstack(L, (int)callback->signature->count + STACK_ROOM))
+        fprintf(stderr, "hotlua: a callback was not run: stack overflow\n");
+    else if (callback->signature->is_simple)
+        run_simple(L, thread, callback, arguments, result);
+    else
+        run_general(L, thread, callback, arguments, result);
+}
+
+/* Other threads ------------------------------------------------------------------------------ */
+
+/* Both under the lock. */
+static void link_request(struct request *request)
+{
+    request->next = request->state->requests;
+    request->link = &request->state->requests;
+    if (request->next)
+        request->next->link = &request->next;
+    request->state->requests = request;
+}
+
+static void unlink_request(struct request *request)
+{
+    *request->link = request->next;
+    if (request->next)
+        request->next->link = request->link;
+}
+
+void callback_gather(const struct callback_signature *signature, void *const *values, char *storage)
+{
+    for (unsigned i = 0; i < signature->count; i++)
+        memcpy(storage + signature->arguments[i].offset, values[i],
+               type_plain(signature->arguments[i].type)->size);
+}
+
+static bool is_text_argument(const struct callback_argument *argument)
+{
+    const struct type *plain = argument->type->plain;
+    return plain->kind == TYPE_POINTER && plain->target->is_const && type_is_text(plain->target);
+}
+
+static size_t size_of_texts(const struct callback_signature *signature, const char *storage)
+{
+    size_t size = 0;
+    for (unsigned i = 0; i < signature->count; i++) {
+        char *text = NULL;
+        if (is_text_argument(&signature->arguments[i]))
+            memcpy(&text, storage + signature->arguments[i].offset, sizeof text);
+        size += text ? strlen(text) + 1 : 0;
+    }
+    return size;
+}
+
+/* Since nobody waits for a void call, its strings are copied: to the room behind the storage. */
+static void copy_texts(const struct callback_signature *signature, char *storage)
+{
+    char *room = storage + signature->storage;
+    for (unsigned i = 0; i < signature->count; i++) {
+        char *text = NULL, *place = storage + signature->arguments[i].offset;
+        if (is_text_argument(&signature->arguments[i]))
+            memcpy(&text, place, sizeof text);
+        if (!text)
+            continue;
+        memcpy(place, &room, sizeof room);
+        room = stpcpy(room, text) + 1;
+    }
+}
+
+/* A request with a copy of the arguments. NULL for want of memory. */
+static struct request *make_request(struct callback *callback, const char *arguments, void *result)
+{
+    const struct callback_signature *signature = callback->signature;
+    bool is_void = signature->result->plain->kind == TYPE_VOID;
+    size_t texts = is_void ? size_of_texts(signature, arguments) : 0;
+    struct request *request = malloc(sizeof *request + signature->storage + texts);
+    if (!request)
+        return NULL;
+    char *storage = (char *)(request + 1);
+    *request = (struct request){
+        .callback = callback, .state = callback->state, .arguments = storage, .result = result,
+        .is_queued = is_void,
+    };
+    memcpy(storage, arguments, signature->storage);
+    if (is_void)
+        copy_texts(signature, storage);
+    return request;
+}
+
+/* On the state's thread. */
+static void deliver(lua_State *L, void *context)
+{
+    struct request *request = context;
+    uint64_t ignored[2];
+    if (request->callback->thread)
+        run(L, request->callback, request->arguments, request->is_queued ? ignored : request->result);
+    pthread_mutex_lock(&lock);
+    unlink_request(request);
+    request->is_answered = true;
+    bool is_queued = request->is_queued;
+    pthread_cond_broadcast(&answered);
+    pthread_mutex_unlock(&lock);
+    if (is_queued)
+        free(request);
+}
+
+void callback_close_requests(struct callbacks *state)
+{
+    pthread_mutex_lock(&lock);
+    while (state->requests) {
+        struct request *request = state->requests;
+        unlink_request(request);
+        request->is_answered = true;
+        if (request->is_queued)
+            free(request);
+    }
+    pthread_cond_broadcast(&answered);
+    pthread_mutex_unlock(&lock);
+}
+
+/* Wait, under the lock, and say so when it takes long: the loop's thread may be waiting for this one. */
+static void await(struct request *request)
+{
+    struct timespec limit;
+    bool is_told = false;
+    clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += PATIENCE_SECONDS;
+    while (!request->is_answered) {
+        int status = is_told ? pthread_cond_wait(&answered, &lock)
+                             : pthread_cond_timedwait(&answered, &lock, &limit);
+        if (status == ETIMEDOUT && !request->is_answered)
+            fprintf(stderr, "hotlua: a thread has waited %d s for a callback: the loop's thread is "
+                    "inside a native call, or does not run its loop\n", PATIENCE_SECONDS);
+        is_told |= status == ETIMEDOUT;
+    }
+}
+
+static void report_unreachable(struct callback *callback)
+{
+    const char *where = callback->where ? callback->where : "a closed Lua state";
+    if (callback->is_reported)
+        return;
+    callback->is_reported = true;
+    if (callback->thread)
+        fprintf(stderr, "hotlua: a callback was called from a thread that cannot reach its Lua state: "
+                "it gets zero\n");
+    else
+        fprintf(stderr, "hotlua: C called a callback that was freed (the function at %s): it gets "
+                "zero\n", where);
+}
+
+/* Under the lock. Returns what to wait for, NULL if nothing. */
+static struct request *post(struct callback *callback, const char *arguments, void *const *values,
+                            void *result)
+{
+    const struct callback_signature *signature = callback->signature;
+    char room[512] __attribute__((aligned(16))), *storage = room;
+    if (values) {
+        storage = signature->storage > sizeof room ? malloc(signature->storage) : room;
+        if (!storage)
+            return NULL;
+        callback_gather(signature, values, storage);
+        arguments = storage;
+    }
+    struct request *request = make_request(callback, arguments, result);
+    if (storage != room)
+        free(storage);
+    if (!request)
+        return NULL;
+    link_request(request);
+    host_post(callback->state->host, deliver, request);
+    return request->is_queued ? NULL : request;
+}
+
+void callback_invoke_elsewhere(struct callback *callback, const char *arguments, void *const *values,
+                               void *result)
+{
+    struct request *request = NULL;
+    pthread_mutex_lock(&lock);
+    if (!callback->thread || !callback->state || !callback->state->host)
+        report_unreachable(callback);
+    else
+        request = post(callback, arguments, values, result);
+    if (request)
+        await(request);
+    pthread_mutex_unlock(&lock);
+    free(request);
+}
+
+void callback_invoke(struct callback *callback, const char *arguments, void *result)
+{
+    struct thread *thread = thread_self_record;
+    memset(result, 0, sizeof(uint64_t));
+    if (__builtin_expect(!thread || callback->thread != thread, 0)) {
+        callback_invoke_elsewhere(callback, arguments, NULL, result);
+        return;
+    }
+    lua_State *L = thread_lua();
+    run(L ? L : callback->state->L, callback, arguments, result);
+}
+
+/* Dying -------------------------------------------------------------------------------------- */
+
+void callback_die(struct callback *callback, char *where)
+{
+    pthread_mutex_lock(&lock);
+    callback->thread = NULL;
+    callback->state = NULL;
+    callback->signature = NULL;
+    callback->where = where;
+    pthread_mutex_unlock(&lock);
+}
+
+void callback_reset(struct callback *callback, struct callback_signature *signature)
+{
+    void *pointer = callback->pointer, *entry = callback->entry;
+    pthread_mutex_lock(&lock);
+    free(callback->where);
+    *callback = (struct callback){.entry = entry, .pointer = pointer, .signature = signature};
+    pthread_mutex_unlock(&lock);
+}

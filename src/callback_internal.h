@@ -1,0 +1,85 @@
+/* callback_internal.h: what the callback*.c files share: the record behind each C pointer. */
+#ifndef HOTLUA_CALLBACK_INTERNAL_H
+#define HOTLUA_CALLBACK_INTERNAL_H
+
+#include "callback.h"
+#include "object_internal.h"
+#include "thread.h"
+
+struct callbacks;            /* what one Lua state has */
+
+struct callback_argument {
+    const struct type *type;
+    enum scalar scalar;
+    unsigned offset;         /* of its value in the storage of the arguments */
+};
+
+/* How a callback of one C function type takes its arguments. Shared, counted by `uses`. */
+struct callback_signature {
+    const struct type *type; /* TYPE_FUNCTION; its table is retained */
+    const struct type *result;
+    enum scalar result_scalar;
+    unsigned uses;
+    unsigned count;          /* arguments */
+    bool is_simple;          /* scalars only: no memory is needed before Lua is entered */
+    bool is_in_registers;    /* the storage is what an entry of callback_entry.h saves */
+    bool has_floats;
+    size_t storage;          /* bytes of all arguments */
+    struct callback_signature *next;     /* in the state's list */
+    struct callback_argument arguments[];
+};
+
+/* Never freed: C may hold its pointer for ever. */
+struct callback {
+    void *volatile entry;    /* offset 0: where its stub jumps to; NULL: it is libffi's closure */
+    struct thread *volatile thread;      /* the Lua state's; NULL: dead, C gets zero */
+    struct callbacks *state;
+    struct callback_signature *signature;
+    int function;            /* registry reference */
+    int kept;                /* registry reference of what its last result leads to */
+    unsigned uses;           /* hot.callback objects; one more if it was made by a conversion */
+    bool is_implicit;        /* made by a conversion: lives as long as the plugin */
+    bool is_reported;        /* that it was called after its death */
+    struct plugin *plugin;
+    void *pointer;           /* what C calls */
+    struct callback *same;   /* the next one of the same Lua function */
+    struct callback *next, **link;       /* in the state's list, or among the dead */
+    char *where;             /* dead: where its function was defined */
+};
+
+struct callbacks {
+    lua_State *L;            /* the main one */
+    struct thread *thread;
+    struct host *host;       /* NULL: other threads cannot reach this state */
+    struct callback *first;
+    struct callback_signature *signatures;
+    struct request *requests;            /* of other threads, not yet answered */
+};
+
+/* callback_call.c ---------------------------------------------------------------------------- */
+
+/* C calls: fills the 8 bytes (or more, for a struct) at `result`, with zeros if that is not possible. */
+void callback_invoke(struct callback *callback, const char *arguments, void *result);
+/* The same from another thread than the state's, or of a dead callback; `arguments` in storage, or the
+ * `values` one by one. */
+void callback_invoke_elsewhere(struct callback *callback, const char *arguments, void *const *values,
+                               void *result);
+/* Copy the values of the arguments to their places in the storage. */
+void callback_gather(const struct callback_signature *signature, void *const *values, char *storage);
+/* From here on C gets zero. `where` (malloc'ed, taken over) says whose function it was. */
+void callback_die(struct callback *callback, char *where);
+/* Make a new or a long dead record ready for use; its thread is still to be set. */
+void callback_reset(struct callback *callback, struct callback_signature *signature);
+/* The state is closing: answer who waits with zero. */
+void callback_close_requests(struct callbacks *state);
+
+/* callback_signature.c ----------------------------------------------------------------------- */
+
+/* The signature of the function type, counted once more; NULL with error if it cannot be called back. */
+struct callback_signature *callback_signature_of(struct callbacks *state, const struct type *type,
+                                                 struct error *error);
+void callback_signature_release(struct callbacks *state, struct callback_signature *signature);
+/* Make the C pointer of the record, or give the one it has the way in for its signature. */
+bool callback_make_pointer(struct callback *callback, struct error *error);
+
+#endif

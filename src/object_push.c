@@ -1,0 +1,107 @@
+/* object_push.c: C values to Lua. */
+#include "object_internal.h"
+
+#include "call.h"
+#include "callback.h"
+#include "cdecl.h"
+
+#include <complex.h>
+
+const char *object_spell(const struct type *type, char *buffer, size_t size)
+{
+    cdecl_print(buffer, size, type, "");
+    return buffer;
+}
+
+static void push_pointer(lua_State *L, const struct type *pointer, void *value,
+                         const struct origin *origin)
+{
+    const struct type *target = pointer->target->plain;
+    if (!value)
+        lua_pushnil(L);
+    else if (pointer->target->is_const && type_is_text(pointer->target))
+        lua_pushstring(L, value);
+    else if (target->kind != TYPE_FUNCTION)
+        object_push_pointer(L, pointer, value, origin);
+    else if (!callback_push_function(L, value)) {
+        struct image *image = image_of_address(value);
+        call_push_function(L, value, target, image, "function pointer");
+        image_release(image);
+    }
+}
+
+static void push_int128(lua_State *L, const struct type *type, const char *address)
+{
+    __int128 value;
+    memcpy(&value, address, sizeof value);
+    bool fits = (lua_Integer)value == value;
+    if (!type->is_signed)
+        fits = (unsigned __int128)value <= UINT64_MAX;
+    if (!fits)
+        luaL_error(L, "the value of an '%s' does not fit a Lua integer", type->name);
+    lua_pushinteger(L, (lua_Integer)value);
+}
+
+static void push_complex(lua_State *L, const struct type *type, const char *address)
+{
+    long double parts[2] = {0};
+    float floats[2];
+    double doubles[2];
+    memcpy(floats, address, sizeof floats);
+    if (type->size == sizeof doubles)
+        memcpy(doubles, address, sizeof doubles);
+    if (type->size == sizeof parts)
+        memcpy(parts, address, sizeof parts);
+    lua_createtable(L, 2, 0);
+    for (int i = 0; i < 2; i++) {
+        bool is_float = type->size == sizeof floats, is_double = type->size == sizeof doubles;
+        lua_pushnumber(L, is_float ? floats[i] : is_double ? doubles[i] : (double)parts[i]);
+        lua_rawseti(L, -2, i + 1);
+    }
+}
+
+static void push_aggregate(lua_State *L, const struct type *type, void *address,
+                           const struct origin *origin, bool copy)
+{
+    static const struct origin nowhere;
+    if (copy && !type->is_incomplete)
+        memcpy(object_push_owned(L, type, 0)->address, address, type_plain(type)->size);
+    else
+        object_push_view(L, type, address, origin ? origin : &nowhere, NULL);
+}
+
+void object_push(lua_State *L, const struct type *type, void *address,
+                 const struct origin *origin, bool copy)
+{
+    const struct type *plain = type_plain(type);
+    void *pointer;
+    long double number;
+    luaL_checkstack(L, 10, NULL);
+    if (object_push_scalar(L, object_scalar_of(plain), address))
+        return;
+    switch (plain->kind) {
+    case TYPE_POINTER:
+        memcpy(&pointer, address, sizeof pointer);
+        push_pointer(L, plain, pointer, origin);
+        break;
+    case TYPE_STRUCT: case TYPE_UNION: case TYPE_ARRAY:
+        push_aggregate(L, type, address, origin, copy);
+        break;
+    case TYPE_FLOAT:
+        memcpy(&number, address, sizeof number);
+        lua_pushnumber(L, (lua_Number)number);
+        break;
+    case TYPE_COMPLEX:
+        push_complex(L, plain, address);
+        break;
+    case TYPE_INT:
+        push_int128(L, plain, address);
+        break;
+    case TYPE_VOID:
+        lua_pushnil(L);
+        break;
+    default:
+        luaL_error(L, "a value of this type is not supported: %s",
+                   plain->reason ? plain->reason : "it is incomplete");
+    }
+}
