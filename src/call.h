@@ -20,8 +20,8 @@ void call_push_function(lua_State *L, void *address, const struct type *type, st
 /* Make thread-local state and handlers ready for this Lua state. */
 void call_open(lua_State *L);
 
-/* After a crash was caught in a call of `image`: the host decides (rolls back), then the error is
- * raised. Set by host.c; NULL: only the error. */
-extern void (*call_on_crash)(lua_State *L, struct image *image);
+/* After a crash (`what` says which) was caught in a call of `image`: the host decides (rolls back),
+ * then the error is raised. Set by core_plugin.c; NULL: only the error. */
+extern void (*call_on_crash)(lua_State *L, struct image *image, const char *what);
 
 #endif

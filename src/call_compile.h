@@ -13,5 +13,6 @@ void call_free_signature(struct export *export);
 slot_entry call_lazy;        /* type not read yet: reads it, sets the thunk, calls */
 slot_entry call_refused;     /* no or unsupported signature: says why and what helps */
 slot_entry call_absent;      /* gone, or plugin closed: says since which generation */
+slot_entry call_timed;       /* a callable export of a plugin that has timeout_ms */
 
 #endif

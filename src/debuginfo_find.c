@@ -161,7 +161,8 @@ static bool find_anywhere(struct debuginfo *debug, const char *name, struct die 
     for (size_t i = 0; i < count && !is_definition; i++) {
         struct unit *unit = units[i]->split ? units[i]->split : units[i];
         struct die candidate;
-        bool is_better = !unit->is_type_unit && find_by_name(unit, name, &candidate, &is_definition);
+        bool is_better = !unit->is_type_unit && !unit->is_assembler &&
+                         find_by_name(unit, name, &candidate, &is_definition);
         if (is_better && (!found || is_definition)) {
             *die = candidate;
             found = true;
@@ -172,6 +173,20 @@ static bool find_anywhere(struct debuginfo *debug, const char *name, struct die 
 
 /* ---- The whole search ---- */
 
+/* Is the address that of a function which chooses the implementation of another (IFUNC)? Its
+ * own type is not that of the symbol. */
+static bool is_resolver(const struct debuginfo *debug, uint64_t address)
+{
+    GElf_Shdr header;
+    Elf_Scn *section = file_section(&debug->main, ".dynsym", &header);
+    Elf_Data *data = section ? elf_getdata(section, NULL) : NULL;
+    const Elf64_Sym *symbols = data ? data->d_buf : NULL;
+    for (size_t i = 0; data && i < data->d_size / sizeof *symbols; i++)
+        if (symbols[i].st_value == address && ELF64_ST_TYPE(symbols[i].st_info) == STT_GNU_IFUNC)
+            return true;
+    return false;
+}
+
 static bool find_function(struct debuginfo *debug, const char *name, uint64_t address,
                           struct die *die, const char **missing)
 {
@@ -180,13 +195,16 @@ static bool find_function(struct debuginfo *debug, const char *name, uint64_t ad
     *missing = unit ? unit->missing : NULL;
     if (unit && unit->split)
         unit = unit->split;
-    if (unit && !unit->is_assembler && find_by_address(unit, name, address, die, &is_named)) {
-        struct die other;
-        if (!is_named && find_by_name(unit, name, &other, &is_definition))
-            *die = other;
+    if (!unit || unit->is_assembler || !find_by_address(unit, name, address, die, &is_named))
+        return find_anywhere(debug, name, die);
+    if (is_named)
         return true;
-    }
-    return find_anywhere(debug, name, die);
+    struct die other;
+    if (find_by_name(unit, name, &other, &is_definition))
+        *die = other;
+    else if (is_resolver(debug, address))
+        return find_anywhere(debug, name, die);
+    return true;
 }
 
 /* gcc -g1 writes functions without their types; it notes its options in the unit. */

@@ -44,6 +44,9 @@ struct elf_facts {
  * input. On success fills `facts`, whose pointers lead into `bytes`. */
 bool elf_check(const void *bytes, size_t size, const char *name, struct elf_facts *facts,
                struct error *error);
+/* The same for an executable, which elf_check refuses: to read the running program's own file. */
+bool elf_check_program(const void *bytes, size_t size, const char *name, struct elf_facts *facts,
+                       struct error *error);
 void elf_facts_free(struct elf_facts *facts);
 
 /* The exported symbol of that name, NULL if none. */

@@ -8,28 +8,44 @@
 
 struct frame;
 struct image;
+struct thread;
 
 enum { GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF };     /* plugin->crash_policy */
+
+enum { GUARD_TRACE = 32 };
 
 struct crash {               /* of the calling thread, filled by the handler */
     int signal;              /* SIGSEGV ... ; SIGALRM stands for a call that ran out of time */
     bool is_overflow;        /* the stack was used up */
-    void *address;           /* the faulting address, NULL if it has none */
+    bool has_address;        /* the next is one */
+    void *address;           /* that could not be reached */
     void *pc;                /* where it happened */
-    void *trace[32];         /* return addresses above it, innermost first */
+    void *trace[GUARD_TRACE];            /* return addresses above it, innermost first */
     size_t trace_count;
     struct image *image;     /* whose call it was */
     const char *function;    /* the export that was called */
 };
 
-/* Install the handlers, once for the process; chains those that are there. */
-void guard_install(void);
-/* Give the calling thread its alternate signal stack; thread_register calls it. */
-void guard_thread(void);
+/* Install the handlers, once for the process; those that are there are chained. After a crash the
+ * thread goes on in `landing(frame)`, on its own stack, at the place of the thunk; it must not
+ * return. */
+void guard_install(void (*landing)(void *frame));
+/* Give the calling thread its alternate signal stack; thread_register calls it. Taken back at the
+ * thread's end. */
+void guard_thread(struct thread *thread);
+void guard_release_thread(struct thread *thread);
 
 /* The crash that the last jump of this thread came from. Valid until the next one. */
 const struct crash *guard_crash(void);
 /* "SIGSEGV", "SIGABRT" ... ; "timeout" for a time limit. */
 const char *guard_signal_name(const struct crash *crash);
+
+/* guard_timer.c: the call of `frame` may take that long. A call inside one that has a limit has none
+ * of its own. End it after the call, however that ended. */
+void guard_begin_timed(struct thread *thread, struct frame *frame, unsigned limit_ms);
+void guard_end_timed(struct thread *thread, struct frame *frame);
+
+/* For guard_timer.c: the handler of its signal, and its way out of the plugin. */
+void guard_stop_call(void *context);
 
 #endif

@@ -33,11 +33,12 @@ struct export {              /* one function of one image */
 struct slot {
     slot_entry *volatile entry;          /* offset 0: the stub loads it */
     struct export *volatile bound;       /* never NULL: &slot_absent when gone */
+    slot_entry *volatile usual;          /* entry while nothing waits; safe to call from anywhere */
     const char *name;
     struct plugin *plugin;
     void *stub;              /* a lua_CFunction, or NULL where the machine has no stubs */
     unsigned gone_since;     /* generation in which the export went; 0 while it is there */
-    struct slot *next;       /* in the plugin's list */
+    struct slot *next;       /* in the plugin's list, sorted by name */
 };
 
 struct plugin {
@@ -50,6 +51,7 @@ struct plugin {
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
     unsigned timeout_ms;     /* 0: none */
     bool is_closed;
+    volatile bool is_armed;  /* the slots' entries are another than the usual */
     struct plugin *next;
 };
 
@@ -72,8 +74,11 @@ struct slot *slot_of(struct plugin *plugin, const char *name);
  * none. This is the commit: the caller sees old or new, per call. Sets generation, live, states. */
 void slot_bind(struct plugin *plugin, struct image *image);
 
-/* While armed, each call of the plugin's owner thread goes to `entry` first. */
+/* While armed, each call of a slot goes to `entry` first; that continues with slot->usual. */
 void slot_arm(struct plugin *plugin, slot_entry *entry);
 void slot_disarm(struct plugin *plugin);
+
+/* The export's thunk has changed (its type was read): have the slot's calls go there directly. */
+void slot_refresh(struct slot *slot, struct export *export);
 
 #endif

@@ -8,34 +8,62 @@
 
 #include <stdint.h>
 
-enum { THREAD_FRAMES = 250 };            /* Lua's own limit of nested C calls is 200 */
+enum { THREAD_FRAMES = 448 };            /* Lua's limit of nested C calls is 200, of two frames each */
+
+enum { THREAD_NO_ERROR = -2 };           /* LUA_NOREF */
 
 struct frame {
-    struct export *volatile export;      /* what is called; NULL: host code inside a callback */
-    volatile int is_armed;               /* 1: a crash now is the plugin's and unwinds to `jump` */
+    struct export *volatile export;      /* what is called, from before its arguments are read */
+    volatile uintptr_t stack;            /* stack pointer of the caller: a crash returns there. Odd
+                                            (FRAME_IS_HOST) while not the plugin's code runs */
     struct lua_State *L;                 /* of the call in progress */
-    volatile uint64_t deadline_ns;       /* CLOCK_MONOTONIC; 0: none */
-    void *jump[8];                       /* of the arch's setjmp */
+    struct image *volatile image;        /* of a function that has no slot; else NULL */
 };
+
+enum { FRAME_IS_HOST = 1 };
 
 struct thread {
     struct frame *volatile top;          /* the next frame to use */
-    struct frame frames[THREAD_FRAMES];
+    int *errno_place;                    /* this thread's errno */
     int kept_errno;                      /* after the last native call: hot.errno() */
-    int pending_error;                   /* registry reference of a callback's error, LUA_NOREF if none */
+    volatile int pending_error;          /* registry reference of a callback's error, or NO_ERROR */
+    struct frame *volatile timed;        /* the outermost call with a time limit, NULL: none */
+    volatile uint64_t deadline_ns;       /* its end, CLOCK_MONOTONIC */
+    uintptr_t stack_low, stack_high;     /* the thread's own stack */
+    struct guard *guard;                 /* guard.c's own */
     unsigned long identity;              /* pthread_t */
     struct thread *next;
+    struct frame frames[THREAD_FRAMES] __attribute__((aligned(64)));
 };
 
 extern __thread struct thread *thread_self_record;
 
-/* This thread's record; registers it at the first use, with an alternate signal stack. */
+/* This thread's record; registers it at the first use, with an alternate signal stack. It goes
+ * when the thread ends. */
 struct thread *thread_register(void);
 static inline struct thread *thread_self(void)
 {
     struct thread *thread = thread_self_record;
-    return thread ? thread : thread_register();
+    return __builtin_expect(thread != NULL, 1) ? thread : thread_register();
 }
+
+/* Host code begins to run inside a call (a callback): until thread_leave_host a crash is not the
+ * plugin's. NULL when calls are nested too deeply. */
+struct frame *thread_enter_host(struct lua_State *L);
+static inline void thread_leave_host(struct frame *frame)
+{
+    thread_self_record->top = frame;
+}
+
+/* Drop the frames of calls that a Lua error has jumped out of (want of memory while arguments were
+ * converted). `here`: an address in the caller's C stack frame; live calls are all above it. */
+void thread_drop_abandoned(struct thread *thread, uintptr_t here);
+
+/* The Lua state of the native call in progress on this thread, NULL if there is none. */
+struct lua_State *thread_lua(void);
+
+/* Every running thread passes a memory barrier before this returns. */
+void thread_barrier(void);
 
 /* Is any thread inside a call of this image (also one suspended in a callback)? Issues a membarrier,
  * so that a call which began before is seen. The image must not be bound any more. */
@@ -43,5 +71,8 @@ bool thread_is_inside(const struct image *image);
 
 /* How many frames of this image the calling thread itself has. */
 unsigned thread_depth_in(const struct image *image);
+
+/* Call `each` for every registered thread, under the registry's lock: no thread ends meanwhile. */
+void thread_each(void (*each)(struct thread *thread, void *context), void *context);
 
 #endif

@@ -1,0 +1,182 @@
+/* guard_timer.c: time limits of calls. One thread, started with the first limit, looks at the calls
+ * in progress and signals those whose time is over; the handler stops a call only while the plugin's
+ * own code runs, since leaving the C library half-way would leave its locks held. */
+#define _GNU_SOURCE
+#include "guard.h"
+#include "thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { MS = 1000000, REPEAT_NS = 2 * MS, LONGEST_NS = 100 * MS, IDLE_NS = 1000 * MS };
+
+static struct {
+    pthread_mutex_t lock;    /* of the condition */
+    pthread_cond_t wake;
+    bool is_running;         /* there is a thread */
+    volatile bool is_awake;
+    volatile uint64_t shortest_ns;           /* of all limits seen */
+} timer = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
+           .shortest_ns = LONGEST_NS * 4u};
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const char tag;       /* its address in a signal says that it is ours */
+static struct sigaction before;
+
+static int signal_number(void)
+{
+    return SIGRTMIN + 9;
+}
+
+static uint64_t now_ns(clockid_t clock)
+{
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void on_signal(int number, siginfo_t *info, void *context)
+{
+    int kept_errno = errno;
+    struct thread *thread = thread_self_record;
+    bool is_ours = info->si_code == SI_QUEUE && info->si_value.sival_ptr == &tag;
+    if (is_ours && thread && thread->timed && now_ns(CLOCK_MONOTONIC) >= thread->deadline_ns)
+        guard_stop_call(context);
+    else if (!is_ours && before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(number, info, context);
+    else if (!is_ours && before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(number);
+    errno = kept_errno;
+}
+
+struct look {
+    uint64_t now, next;      /* when to look again */
+    bool is_any;
+};
+
+static void look_at(struct thread *thread, void *context)
+{
+    struct look *look = context;
+    uint64_t next = thread->deadline_ns;
+    if (!thread->timed)
+        return;
+    look->is_any = true;
+    if (next <= look->now) {
+        union sigval value = {.sival_ptr = (void *)&tag};
+        pthread_sigqueue(thread->identity, signal_number(), value);
+        next = look->now + REPEAT_NS;
+    }
+    if (next < look->next)
+        look->next = next;
+}
+
+/* One turn: signals whose time is over; returns when to look again. */
+static uint64_t look_at_calls(bool *is_any)
+{
+    uint64_t pause = timer.shortest_ns / 4;
+    struct look look = {.now = now_ns(CLOCK_MONOTONIC)};
+    look.next = look.now + (pause < REPEAT_NS ? REPEAT_NS : pause > LONGEST_NS ? LONGEST_NS : pause);
+    thread_each(look_at, &look);
+    *is_any = look.is_any;
+    return look.next;
+}
+
+static void sleep_until(uint64_t when_ns)
+{
+    struct timespec when = {(time_t)(when_ns / 1000000000u), (long)(when_ns % 1000000000u)};
+    clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &when, NULL);
+}
+
+/* Nobody needs the timer: sleep until somebody does. A call that begins sets `timed` and then reads
+ * `is_awake`; here the order is the other way round, with a barrier for all in between. */
+static void rest(void)
+{
+    bool is_any;
+    timer.is_awake = false;
+    thread_barrier();
+    look_at_calls(&is_any);
+    pthread_mutex_lock(&timer.lock);
+    while (!is_any && !timer.is_awake)
+        pthread_cond_wait(&timer.wake, &timer.lock);
+    timer.is_awake = true;
+    pthread_mutex_unlock(&timer.lock);
+}
+
+static void *run(void *unused)
+{
+    uint64_t last = now_ns(CLOCK_MONOTONIC);
+    for (;;) {
+        bool is_any;
+        uint64_t next = look_at_calls(&is_any);
+        if (is_any)
+            last = next;
+        else if (next > last + IDLE_NS)
+            rest();
+        sleep_until(next);
+    }
+    return unused;
+}
+
+/* With the lock held. */
+static void start_thread(void)
+{
+    pthread_t thread;
+    sigset_t all, kept;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &kept);
+    timer.is_running = pthread_create(&thread, NULL, run, NULL) == 0;
+    pthread_sigmask(SIG_SETMASK, &kept, NULL);
+    if (timer.is_running)
+        pthread_detach(thread);
+}
+
+/* A child of fork has no timer thread. */
+static void forget_thread(void)
+{
+    pthread_mutex_init(&timer.lock, NULL);
+    pthread_cond_init(&timer.wake, NULL);
+    timer.is_running = timer.is_awake = false;
+}
+
+/* Without SA_RESTART: a call that waits in the kernel comes back to the plugin. */
+static void start(void)
+{
+    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    sigfillset(&action.sa_mask);
+    sigaction(signal_number(), &action, &before);
+    pthread_atfork(NULL, NULL, forget_thread);
+}
+
+static void wake(void)
+{
+    pthread_mutex_lock(&timer.lock);
+    timer.is_awake = true;
+    if (!timer.is_running)
+        start_thread();
+    pthread_cond_signal(&timer.wake);
+    pthread_mutex_unlock(&timer.lock);
+}
+
+void guard_begin_timed(struct thread *thread, struct frame *frame, unsigned limit_ms)
+{
+    uint64_t limit_ns = (uint64_t)limit_ms * MS;
+    if (thread->timed)
+        return;
+    pthread_once(&once, start);
+    if (limit_ns < timer.shortest_ns)
+        timer.shortest_ns = limit_ns;
+    thread->deadline_ns = now_ns(CLOCK_MONOTONIC_COARSE) + limit_ns;
+    thread->timed = frame;
+    if (!timer.is_awake)
+        wake();
+}
+
+void guard_end_timed(struct thread *thread, struct frame *frame)
+{
+    if (thread->timed == frame)
+        thread->timed = NULL;
+}

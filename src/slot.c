@@ -1,0 +1,234 @@
+/* slot.c: the registry of plugins and slots. Changes happen under its lock; calls read the slots
+ * without any, so every pointer is whole at every moment and nothing here is ever freed. */
+#include "slot.h"
+
+#include "arch.h"
+#include "call_compile.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Slots lie in blocks, side by side: arming thousands of them must not miss the cache each time. */
+enum { BLOCK_SLOTS = 128 };
+
+struct export slot_absent = {.thunk = call_absent, .name = ""};
+
+static pthread_mutex_t lock;
+static pthread_once_t lock_once = PTHREAD_ONCE_INIT;
+static struct plugin *plugins;           /* in the order of creation, closed ones too */
+static struct slot *block;
+static size_t block_used = BLOCK_SLOTS;
+
+static void make_lock(void)
+{
+    pthread_mutexattr_t recursive;
+    pthread_mutexattr_init(&recursive);
+    pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&lock, &recursive);
+    pthread_mutexattr_destroy(&recursive);
+}
+
+void slot_lock(void)
+{
+    pthread_once(&lock_once, make_lock);
+    pthread_mutex_lock(&lock);
+}
+
+void slot_unlock(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+/* Plugins ------------------------------------------------------------------------------------ */
+
+static struct plugin *find_any(const char *name)
+{
+    struct plugin *plugin = plugins;
+    while (plugin && strcmp(plugin->name, name) != 0)
+        plugin = plugin->next;
+    return plugin;
+}
+
+static struct plugin *add_plugin(const char *name)
+{
+    struct plugin *plugin = calloc(1, sizeof *plugin);
+    struct plugin **end = &plugins;
+    if (!plugin)
+        return NULL;
+    plugin->name = strdup(name);
+    while (*end)
+        end = &(*end)->next;
+    *end = plugin;
+    return plugin;
+}
+
+struct plugin *plugin_create(const char *name, const char *path, void *owner, struct error *error)
+{
+    char *path_copy = strdup(path);
+    slot_lock();
+    struct plugin *plugin = find_any(name);
+    if (plugin && !plugin->is_closed) {
+        error_set(error, "a plugin named '%s' is already loaded, from %s: close it, or give this one "
+                  "another name: hot.load(path, { name = \"...\" })", name, plugin->path);
+        free(path_copy);
+        plugin = NULL;
+    } else {
+        if (!plugin)
+            plugin = add_plugin(name);
+        free(plugin->path);
+        plugin->path = path_copy;
+        plugin->owner = owner;
+        plugin->crash_policy = plugin->timeout_ms = 0;
+        plugin->is_closed = false;
+    }
+    slot_unlock();
+    return plugin;
+}
+
+struct plugin *plugin_find(const char *name)
+{
+    slot_lock();
+    struct plugin *plugin = find_any(name);
+    slot_unlock();
+    return plugin && !plugin->is_closed ? plugin : NULL;
+}
+
+struct plugin *plugin_next(struct plugin *after)
+{
+    slot_lock();
+    struct plugin *plugin = after ? after->next : plugins;
+    while (plugin && plugin->is_closed)
+        plugin = plugin->next;
+    slot_unlock();
+    return plugin;
+}
+
+/* Slots -------------------------------------------------------------------------------------- */
+
+static struct slot *take_slot(void)
+{
+    if (block_used == BLOCK_SLOTS) {
+        struct slot *fresh = calloc(BLOCK_SLOTS, sizeof *fresh);
+        if (!fresh)
+            abort();
+        block = fresh;
+        block_used = 0;
+    }
+    return &block[block_used++];
+}
+
+/* Make a slot at this place of its plugin's list. */
+static struct slot *insert_slot(struct plugin *plugin, struct slot **place, const char *name)
+{
+    struct slot *slot = take_slot();
+    slot->name = strdup(name);
+    slot->plugin = plugin;
+    slot->bound = &slot_absent;
+    slot->entry = slot->usual = call_absent;
+    slot->stub = arch_make_stub(slot);
+    slot->next = *place;
+    __atomic_store_n(place, slot, __ATOMIC_RELEASE);
+    return slot;
+}
+
+struct slot *slot_of(struct plugin *plugin, const char *name)
+{
+    int order = 1;
+    slot_lock();
+    struct slot **place = &plugin->slots;
+    while (*place && (order = strcmp((*place)->name, name)) < 0)
+        place = &(*place)->next;
+    struct slot *slot = *place && order == 0 ? *place : insert_slot(plugin, place, name);
+    slot_unlock();
+    return slot;
+}
+
+static slot_entry *entry_for(const struct slot *slot, const struct export *export)
+{
+    if (export->signature && slot->plugin->timeout_ms > 0)
+        return call_timed;
+    return export->thunk;
+}
+
+/* `bound` goes first: an old thunk that meets a new export sees that it is not meant and passes the
+ * call on to export->thunk. */
+static void bind(struct slot *slot, struct export *export)
+{
+    slot_entry *entry = entry_for(slot, export);
+    __atomic_store_n(&slot->bound, export, __ATOMIC_RELEASE);
+    slot->usual = entry;
+    if (!slot->plugin->is_armed)
+        slot->entry = entry;
+}
+
+static void unbind(struct slot *slot, const struct image *image)
+{
+    if (slot->bound != &slot_absent && image)
+        slot->gone_since = image->generation;
+    bind(slot, &slot_absent);
+}
+
+/* Both lists are sorted by name: walk them side by side. */
+static void bind_all(struct plugin *plugin, struct image *image)
+{
+    struct slot **place = &plugin->slots;
+    size_t count = image ? image->export_count : 0;
+    for (size_t i = 0; i < count; i++) {
+        struct export *export = &image->exports[i];
+        int order = 1;
+        for (; *place && (order = strcmp((*place)->name, export->name)) < 0; place = &(*place)->next)
+            unbind(*place, image);
+        struct slot *slot = *place && order == 0 ? *place : insert_slot(plugin, place, export->name);
+        slot->gone_since = 0;
+        bind(slot, export);
+        place = &slot->next;
+    }
+    for (; *place; place = &(*place)->next)
+        unbind(*place, image);
+}
+
+void slot_bind(struct plugin *plugin, struct image *image)
+{
+    slot_lock();
+    struct image *old = plugin->live;
+    if (image) {
+        image->plugin = plugin;
+        image->state = IMAGE_LIVE;
+        if (image->generation > plugin->generation)
+            plugin->generation = image->generation;
+    }
+    bind_all(plugin, image);
+    plugin->live = image;
+    if (old && old != image && old->state == IMAGE_LIVE)
+        old->state = IMAGE_RETIRING;
+    slot_unlock();
+}
+
+void slot_arm(struct plugin *plugin, slot_entry *entry)
+{
+    slot_lock();
+    plugin->is_armed = true;
+    for (struct slot *slot = plugin->slots; slot; slot = slot->next)
+        slot->entry = entry;
+    slot_unlock();
+}
+
+void slot_disarm(struct plugin *plugin)
+{
+    if (!plugin->is_armed)
+        return;
+    slot_lock();
+    plugin->is_armed = false;
+    for (struct slot *slot = plugin->slots; slot; slot = slot->next)
+        slot->entry = slot->usual;
+    slot_unlock();
+}
+
+void slot_refresh(struct slot *slot, struct export *export)
+{
+    slot_lock();
+    if (slot->bound == export)
+        bind(slot, export);
+    slot_unlock();
+}

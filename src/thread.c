@@ -1,0 +1,184 @@
+/* thread.c: the records of threads, and the question that unloading asks of all of them. The call
+ * path uses thread.h's inline part only. */
+#define _GNU_SOURCE
+#include "thread.h"
+
+#include "guard.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+__thread struct thread *thread_self_record;
+
+static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct thread *threads;
+static pthread_key_t thread_key;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static int barrier_command;
+
+static void unregister(void *record)
+{
+    struct thread *thread = record;
+    pthread_mutex_lock(&threads_lock);
+    for (struct thread **at = &threads; *at; at = &(*at)->next)
+        if (*at == thread) {
+            *at = thread->next;
+            break;
+        }
+    pthread_mutex_unlock(&threads_lock);
+    thread_self_record = NULL;
+    guard_release_thread(thread);
+    free(thread);
+}
+
+/* A child of fork has this thread only; the records of the others would pin images for ever. */
+static void forget_others(void)
+{
+    pthread_mutex_init(&threads_lock, NULL);
+    threads = thread_self_record;
+    if (threads)
+        threads->next = NULL;
+}
+
+static void start(void)
+{
+    pthread_key_create(&thread_key, unregister);
+    pthread_atfork(NULL, NULL, forget_others);
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0)
+        barrier_command = MEMBARRIER_CMD_PRIVATE_EXPEDITED;
+    else
+        barrier_command = MEMBARRIER_CMD_GLOBAL;
+}
+
+static void find_stack(struct thread *thread)
+{
+    pthread_attr_t attributes;
+    void *low;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    pthread_attr_getstack(&attributes, &low, &size);
+    pthread_attr_destroy(&attributes);
+    thread->stack_low = (uintptr_t)low;
+    thread->stack_high = (uintptr_t)low + size;
+}
+
+struct thread *thread_register(void)
+{
+    pthread_once(&once, start);
+    struct thread *thread = aligned_alloc(64, sizeof *thread);
+    if (!thread)
+        abort();
+    *thread = (struct thread){
+        .errno_place = &errno, .pending_error = THREAD_NO_ERROR, .identity = pthread_self(),
+    };
+    thread->top = thread->frames;
+    find_stack(thread);
+    pthread_setspecific(thread_key, thread);
+    pthread_mutex_lock(&threads_lock);
+    thread->next = threads;
+    threads = thread;
+    pthread_mutex_unlock(&threads_lock);
+    thread_self_record = thread;
+    guard_thread(thread);
+    return thread;
+}
+
+struct lua_State *thread_lua(void)
+{
+    struct thread *thread = thread_self_record;
+    return thread && thread->top > thread->frames ? thread->top[-1].L : NULL;
+}
+
+struct frame *thread_enter_host(struct lua_State *L)
+{
+    struct thread *thread = thread_self();
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    thread_drop_abandoned(thread, here);
+    struct frame *frame = thread->top;
+    if (frame >= thread->frames + THREAD_FRAMES - 4)
+        return NULL;
+    frame->export = NULL;
+    frame->stack = here | FRAME_IS_HOST;
+    frame->L = L;
+    thread->top = frame + 1;
+    return frame;
+}
+
+/* A plugin may run on a stack of its own making: nothing can be said about that. */
+void thread_drop_abandoned(struct thread *thread, uintptr_t here)
+{
+    if (here < thread->stack_low || here >= thread->stack_high)
+        return;
+    while (thread->top > thread->frames) {
+        struct frame *last = thread->top - 1;
+        if ((last->stack & ~(uintptr_t)FRAME_IS_HOST) > here || last->stack < thread->stack_low)
+            return;
+        thread->top = last;
+        last->export = NULL;
+        last->image = NULL;
+    }
+}
+
+void thread_each(void (*each)(struct thread *thread, void *context), void *context)
+{
+    pthread_mutex_lock(&threads_lock);
+    for (struct thread *thread = threads; thread; thread = thread->next)
+        each(thread, context);
+    pthread_mutex_unlock(&threads_lock);
+}
+
+/* Without following `export`: another thread's may go while we look. */
+static bool is_frame_of(const struct frame *frame, const struct image *image)
+{
+    uintptr_t export = (uintptr_t)frame->export, first = (uintptr_t)image->exports;
+    return frame->image == image ||
+           (export && export - first < image->export_count * sizeof *image->exports);
+}
+
+/* The frame at `top` counts: a call pins its image before it raises `top`. */
+static unsigned count_frames(struct thread *thread, const struct image *image)
+{
+    unsigned count = 0;
+    const struct frame *end = thread->top;
+    for (const struct frame *frame = thread->frames; frame <= end; frame++)
+        count += is_frame_of(frame, image);
+    return count;
+}
+
+struct question {
+    const struct image *image;
+    bool is_inside;
+};
+
+static void look(struct thread *thread, void *context)
+{
+    struct question *question = context;
+    if (count_frames(thread, question->image) > 0)
+        question->is_inside = true;
+}
+
+void thread_barrier(void)
+{
+    pthread_once(&once, start);
+    syscall(SYS_membarrier, barrier_command, 0, 0);
+}
+
+bool thread_is_inside(const struct image *image)
+{
+    struct question question = {.image = image};
+    if (thread_self_record)
+        thread_drop_abandoned(thread_self_record, (uintptr_t)__builtin_frame_address(0));
+    thread_barrier();
+    thread_each(look, &question);
+    return question.is_inside;
+}
+
+unsigned thread_depth_in(const struct image *image)
+{
+    return count_frames(thread_self(), image);
+}
