@@ -1,5 +1,4 @@
 /* arch_aarch64.c: stubs and signal contexts for 64-bit ARM, AAPCS64 on Linux. */
-#define _GNU_SOURCE
 #include "arch.h"
 
 #ifdef __aarch64__

@@ -1,7 +1,6 @@
 /* arch_pool.c: memory for stubs. A page of identical stubs is written, made executable and never
  * written again; each reads its own word in the data page behind it. Nothing is ever both writable
  * and executable, and nothing is freed. */
-#define _GNU_SOURCE
 #include "arch.h"
 
 #include <pthread.h>

@@ -1,5 +1,4 @@
 /* arch_x86_64.c: stubs and signal contexts for x86-64, System V calling convention. */
-#define _GNU_SOURCE
 #include "arch.h"
 
 #ifdef __x86_64__

@@ -38,12 +38,14 @@ static void find_holder(const struct plugin *plugin, const char *variable, bool 
     pthread_mutex_unlock(&lock);
 }
 
-bool borrow_has_writer(const struct plugin *plugin)
+bool borrow_describe_writer(const struct plugin *plugin, char *text, size_t size)
 {
     pthread_mutex_lock(&lock);
-    bool found = find(plugin, NULL, true) != NULL;
+    const struct borrow *writer = find(plugin, NULL, true);
+    if (writer)
+        snprintf(text, size, "variable '%s' is borrowed mutably at %s", writer->variable, writer->where);
     pthread_mutex_unlock(&lock);
-    return found;
+    return writer != NULL;
 }
 
 void borrow_check_write(lua_State *L, struct plugin *plugin, const char *name)
@@ -63,7 +65,7 @@ static void find_caller(lua_State *L, char *where, size_t size)
     snprintf(where, size, "?");
     for (int level = 1; lua_getstack(L, level, &ar); level++) {
         lua_getinfo(L, "Sl", &ar);
-        if (ar.currentline > 0 && !strstr(ar.source, "hotlua/plugin.lua")) {
+        if (ar.currentline > 0 && strncmp(ar.source, "=hotlua/", 8) != 0) {
             snprintf(where, size, "%s:%d", ar.short_src, ar.currentline);
             return;
         }

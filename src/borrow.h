@@ -18,8 +18,9 @@ struct borrow {              /* one open borrow; lives inside the view that hold
     struct borrow *next;     /* in the process's list */
 };
 
-/* Is a borrow_mut of any of the plugin's variables open? A reload waits while it is. */
-bool borrow_has_writer(const struct plugin *plugin);
+/* Is a borrow_mut of any of the plugin's variables open (a reload waits while it is)? Then `text`
+ * receives who holds it: "variable 'x' is borrowed mutably at main.lua:12". */
+bool borrow_describe_writer(const struct plugin *plugin, char *text, size_t size);
 
 /* Called, on the closing thread, when the last borrow_mut of a plugin was closed. Set by the host. */
 extern void (*borrow_on_release)(struct plugin *plugin);

@@ -1,6 +1,5 @@
 /* callback_call.c: C calls a Lua function: on the state's own thread at once, from another thread
  * through the host's queue. Never lets a Lua error through to C. */
-#define _GNU_SOURCE
 #include "callback_internal.h"
 
 #include "host.h"

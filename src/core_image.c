@@ -241,7 +241,8 @@ static bool probe(struct work *work)
         return true;
     begin(work);
     bool ok = !must_fail(work, "probe") &&
-              probe_open(stage_path(work->image->stage), work->probe_limit_ms, &work->error);
+              probe_open(stage_path(work->image->stage), work->source, work->probe_limit_ms,
+                         &work->error);
     if (!ok)
         snprintf(work->error.stage, sizeof work->error.stage, "probe");
     end(work, "probe");

@@ -1,6 +1,5 @@
 /* core_plugin.c: plugins for Lua: binding, and the tables api, types and enums over a plugin's live
  * image or over one image. */
-#define _GNU_SOURCE
 #include "core.h"
 
 #include "borrow.h"
@@ -469,9 +468,8 @@ static int l_release_callbacks(lua_State *L)
 static const char crash_key = 0;
 
 /* A call of the image crashed: f(plugin handle, generation, what happened). */
-static void on_crash(lua_State *L, struct image *image)
+static void on_crash(lua_State *L, struct image *image, const char *what)
 {
-    const struct crash *crash = guard_crash();
     lua_rawgetp(L, LUA_REGISTRYINDEX, &crash_key);
     if (!lua_isfunction(L, -1)) {
         lua_pop(L, 1);
@@ -479,7 +477,7 @@ static void on_crash(lua_State *L, struct image *image)
     }
     lua_pushlightuserdata(L, image->plugin);
     lua_pushinteger(L, image->generation);
-    lua_pushfstring(L, "%s in '%s'", guard_signal_name(crash), crash->function);
+    lua_pushstring(L, what);
     host_call(L, 3, "error after a crash");
 }
 

@@ -1,6 +1,5 @@
 /* core_process.c: runs a command (a build) on a thread of its own, so that its end is seen also under a
  * script that never returns to the loop. libuv waits only for children that it started itself. */
-#define _GNU_SOURCE
 #include "core.h"
 
 #include "host.h"

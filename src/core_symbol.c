@@ -1,6 +1,5 @@
 /* core_symbol.c: addresses and names: the bare dynamic loader, the running program's own symbols, and
  * what stands at an address. */
-#define _GNU_SOURCE
 #include "core.h"
 
 #include "debuginfo.h"

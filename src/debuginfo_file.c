@@ -1,6 +1,5 @@
 /* debuginfo_file.c: opens the files that debug information is in: the plugin's own, a separate one
  * found by build-id or debuglink, the supplementary one of dwz. Reads no DWARF. */
-#define _GNU_SOURCE
 #include "debuginfo_internal.h"
 
 #include <elfutils/libdwelf.h>

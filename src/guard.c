@@ -1,7 +1,6 @@
 /* guard.c: the signal handlers. They touch nothing but this thread's record and the interrupted
  * context: no locks, no allocation. The way out is the context itself: the handler returns into the
  * landing, on the stack of the thunk, so that no jump buffer is needed and a call costs nothing. */
-#define _GNU_SOURCE
 #include "guard.h"
 
 #include "arch.h"

@@ -1,7 +1,6 @@
 /* guard_timer.c: time limits of calls. One thread, started with the first limit, looks at the calls
  * in progress and signals those whose time is over; the handler stops a call only while the plugin's
  * own code runs, since leaving the C library half-way would leave its locks held. */
-#define _GNU_SOURCE
 #include "guard.h"
 #include "thread.h"
 

@@ -1,6 +1,5 @@
 /* host.c: one Lua state of the host: its loop, luv on it, and the queue through which other threads
  * reach it. Knows nothing of reloads. */
-#define _GNU_SOURCE
 #include "host.h"
 
 #include "call.h"

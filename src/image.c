@@ -1,5 +1,4 @@
 /* image.c: the life of one image: verified, opened, read, closed. Never calls Lua. */
-#define _GNU_SOURCE
 #include "image.h"
 
 #include "call_compile.h"

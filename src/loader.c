@@ -1,6 +1,5 @@
 /* loader.c: the queue of jobs for the loader threads, and the lock around the dynamic loader. Knows
  * nothing of what the jobs do. */
-#define _GNU_SOURCE
 #include "loader.h"
 
 #include <pthread.h>

@@ -1,6 +1,5 @@
 /* object.c: objects seen from outside, and the checks before their memory is used: that the image is
  * still there, that a live variable is followed, that it may be written. */
-#define _GNU_SOURCE
 #include "object_internal.h"
 
 #include "slot.h"

@@ -1,6 +1,5 @@
 /* object_fill.c: whole structs, unions and arrays from Lua tables, strings and other objects. What
  * their pointers lead to is left on the stack, counted in fill->pushed. */
-#define _GNU_SOURCE
 #include "object_internal.h"
 
 /* Put "field 'x': " before the reason. Returns false. */

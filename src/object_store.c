@@ -1,6 +1,5 @@
 /* object_store.c: Lua values to C: scalars and pointers. Tables and whole structs and arrays are
  * object_fill.c. Nothing here raises but lack of memory and a view whose image has gone. */
-#define _GNU_SOURCE
 #include "object_internal.h"
 
 #include "callback.h"

@@ -1,6 +1,5 @@
 /* object_text.c: objects as text: the C type and the values of its parts. Pointers inside are shown, not
  * followed. Memory outside Lua is read through the kernel, so that printing never crashes. */
-#define _GNU_SOURCE
 #include "object_internal.h"
 
 #include <stdio.h>

@@ -23,6 +23,8 @@ const char *stage_path(const struct stage *stage);        /* of the private copy
 const void *stage_bytes(const struct stage *stage);       /* mapped read-only */
 size_t stage_size(const struct stage *stage);
 uint64_t stage_hash(const struct stage *stage);           /* of the content; equal contents, equal hashes */
+/* SHA-256 of the whole content. */
+void stage_sha256(const struct stage *stage, unsigned char digest[32]);
 bool stage_same_content(const struct stage *a, const struct stage *b);   /* exact, byte for byte */
 /* Has the source file changed (size, mtime, inode) since the copy began? */
 bool stage_is_outdated(const struct stage *stage);

@@ -1,6 +1,5 @@
 /* thread.c: the records of threads, and the question that unloading asks of all of them. The call
  * path uses thread.h's inline part only. */
-#define _GNU_SOURCE
 #include "thread.h"
 
 #include "guard.h"

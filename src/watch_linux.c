@@ -1,6 +1,5 @@
 /* watch_linux.c: the watches themselves, on inotify: what the events of a batch mean for each path that
  * somebody watches. Calls back once per watch (or entry) and batch, after looking what is there now. */
-#define _GNU_SOURCE
 #include "watch_internal.h"
 
 #if defined(__linux__) && !defined(HOTLUA_WATCH_UV)

@@ -1,6 +1,5 @@
 /* watch_thread.c: the watcher's thread and its alarms. Knows nothing of files: those are the backend's
  * (watch_linux.c, watch_uv.c). */
-#define _GNU_SOURCE
 #include "watch_internal.h"
 
 #include <signal.h>
