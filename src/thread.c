@@ -167,11 +167,20 @@ void thread_barrier(void)
     syscall(SYS_membarrier, barrier_command, 0, 0);
 }
 
+/* The asking thread's own frames tell of calls that are still to return; what an error left in the
+ * others, also in the one at `top`, which is not in use now, is gone. */
+static void forget_abandoned(struct thread *thread)
+{
+    thread_drop_abandoned(thread, (uintptr_t)__builtin_frame_address(0));
+    thread->top->export = NULL;
+    thread->top->image = NULL;
+}
+
 bool thread_is_inside(const struct image *image)
 {
     struct question question = {.image = image};
     if (thread_self_record)
-        thread_drop_abandoned(thread_self_record, (uintptr_t)__builtin_frame_address(0));
+        forget_abandoned(thread_self_record);
     thread_barrier();
     thread_each(look, &question);
     return question.is_inside;
