@@ -1,4 +1,6 @@
 # hotlua. `make help` lists the targets; settings are variables: make CC=clang BUILD=build-clang
+.PHONY: all test check bench demo install uninstall clean help
+.DEFAULT_GOAL := all
 VERSION ?= 0.1.0
 ifeq ($(origin CC),default)
 CC := gcc
@@ -20,6 +22,8 @@ HOST_LIBS   = -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive -llua5.4
 SOURCES := $(wildcard src/*.c)
 OBJECTS := $(SOURCES:src/%.c=$(BUILD)/%.o) $(BUILD)/builtin_files.o
 LUA     := $(sort $(shell find lua -name '*.lua'))
+
+all: $(BUILD)/hotlua
 
 $(BUILD)/hotlua: $(OBJECTS)
 	$(CC) $(CFLAGS) $(MODE) -rdynamic -pthread -o $@ $(OBJECTS) $(LDFLAGS) $(HOST_LIBS)
@@ -43,6 +47,42 @@ $(BUILD)/builtin_files.o: $(BUILD)/builtin_files.S
 
 $(BUILD):
 	mkdir -p $@
+
+SPEC ?= spec
+test:             ## install what is missing, build, run the specs
+	@sh tools/setup.sh --need test
+	@$(MAKE) --no-print-directory all
+	$(BUILD)/hotlua test $(SPEC)
+
+demo:             ## install what is missing, build, show the main job in some ten seconds
+	@sh tools/setup.sh --need build
+	@$(MAKE) --no-print-directory --silent all
+	@$(BUILD)/hotlua examples/demo/main.lua
+
+bench:            ## measure, side by side with the floors: calls, reloads, state
+	@sh tools/setup.sh --need bench
+	@$(MAKE) --no-print-directory --silent all
+	@for file in bench/*.lua; do $(BUILD)/hotlua $$file || exit 1; done
+
+MAN = $(DESTDIR)$(PREFIX)/share/man/man1
+install: all      ## copy program, Lua files, header and man page below PREFIX (default /usr/local)
+	install -D -m 755 $(BUILD)/hotlua $(DESTDIR)$(PREFIX)/bin/hotlua
+	install -D -m 644 include/hotlua/plugin.h $(DESTDIR)$(PREFIX)/include/hotlua/plugin.h
+	install -D -m 644 man/hotlua.1 $(MAN)/hotlua.1
+	for file in $(LUA); do \
+	  install -D -m 644 $$file $(DESTDIR)$(PREFIX)/share/hotlua/$$file; done
+	install -D -m 644 completions/hotlua.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hotlua
+
+uninstall:        ## remove what install copied
+	rm -f $(DESTDIR)$(PREFIX)/bin/hotlua $(DESTDIR)$(PREFIX)/include/hotlua/plugin.h $(MAN)/hotlua.1 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions/hotlua
+	rm -rf $(DESTDIR)$(PREFIX)/share/hotlua
+
+clean:            ## remove what make built
+	rm -rf $(BUILD)
+
+help:             ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:[^#]*##/\t/' | expand -t 16
 
 -include tools/check.mk
 -include $(wildcard $(BUILD)/*.d)

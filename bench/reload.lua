@@ -14,7 +14,7 @@ local function run(command)
   return output
 end
 
-local directory = run("mktemp -d"):match("%S+")
+local directory = run("mktemp -d -p /dev/shm 2>/dev/null || mktemp -d"):match("%S+")
 
 local function write(path, text)
   local file <close> = assert(io.open(path, "wb"))

@@ -163,6 +163,7 @@ struct work {
     char *source, *name, *cdef, *fail;
     struct image *live;          /* retained; what to compare with, to take signatures from, to carry from */
     struct image *image;         /* retained */
+    bool opens;                  /* take goes on to open_image: nobody has to be asked between */
     bool wants_probe;
     unsigned probe_limit_ms;
     bool wants_carry;
@@ -193,33 +194,6 @@ static bool must_fail(struct work *work, const char *stage)
     if (!work->fail || strcmp(work->fail, stage) != 0)
         return false;
     return !error_set_stage(&work->error, stage, "%s: failure injected at stage '%s'", work->source, stage);
-}
-
-static void take(void *context)
-{
-    struct work *work = context;
-    begin(work);
-    struct stage *stage = NULL;
-    if (!must_fail(work, "copy")) {
-        stage = stage_copy(work->source, work->name, &work->error);
-        if (!stage)
-            snprintf(work->error.stage, sizeof work->error.stage, "copy");
-    }
-    end(work, "copy");
-    if (!stage)
-        return;
-    if (work->live && stage_same_content(stage, work->live->stage)) {
-        work->is_unchanged = work->ok = true;
-        stage_free(stage);
-        return;
-    }
-    begin(work);
-    if (must_fail(work, "verify"))
-        stage_free(stage);
-    else
-        work->image = image_verify(stage, work->source, &work->error);
-    work->ok = work->image != NULL;
-    end(work, "verify");
 }
 
 /* Give the new image's functions the types that the live one's were asked for, so that the commit
@@ -275,6 +249,35 @@ static void open_image(void *context)
     }
 }
 
+static void take(void *context)
+{
+    struct work *work = context;
+    begin(work);
+    struct stage *stage = NULL;
+    if (!must_fail(work, "copy")) {
+        stage = stage_copy(work->source, work->name, &work->error);
+        if (!stage)
+            snprintf(work->error.stage, sizeof work->error.stage, "copy");
+    }
+    end(work, "copy");
+    if (!stage)
+        return;
+    if (work->live && stage_same_content(stage, work->live->stage)) {
+        work->is_unchanged = work->ok = true;
+        stage_free(stage);
+        return;
+    }
+    begin(work);
+    if (must_fail(work, "verify"))
+        stage_free(stage);
+    else
+        work->image = image_verify(stage, work->source, &work->error);
+    work->ok = work->image != NULL;
+    end(work, "verify");
+    if (work->ok && work->opens)
+        open_image(work);
+}
+
 static void close_image(void *context)
 {
     struct work *work = context;
@@ -291,8 +294,10 @@ static void free_work(struct work *work)
     for (char **name = work->carry_names; name && *name; name++)
         free(*name);
     free(work->carry_names);
-    image_release(work->live);
-    image_release(work->image);
+    if (work->live)
+        image_release(work->live);
+    if (work->image)
+        image_release(work->image);
     free(work);
 }
 
@@ -387,18 +392,11 @@ static struct work *new_work(lua_State *L)
     return work;
 }
 
-/* core.take{ source, name, live, fail } [, f]: copy and verify. Returns, or calls f with,
- * ok, image, info; info.unchanged when the content is the live image's. */
-static int l_take(lua_State *L)
-{
-    return start(L, 2, take, new_work(L));
-}
-
 static void read_carry_options(lua_State *L, struct work *work)
 {
     static const char *const names[] = {"merge", "all", "none", NULL};
     lua_getfield(L, 1, "carry");
-    work->wants_carry = !lua_isnil(L, -1);
+    work->wants_carry = lua_toboolean(L, -1);
     if (lua_istable(L, -1)) {
         size_t count = lua_rawlen(L, -1);
         work->carry_options.mode = CARRY_LIST;
@@ -416,17 +414,35 @@ static void read_carry_options(lua_State *L, struct work *work)
     lua_pop(L, 1);
 }
 
-/* core.open{ image, source, live, cdef, probe = limit in ms, carry, fail } [, f]: probe, open, read the types
- * in use, plan the carry. Results as of core.take. */
-static int l_open(lua_State *L)
+static void read_open_options(lua_State *L, struct work *work)
 {
-    struct work *work = new_work(L);
     work->cdef = copy_field(L, "cdef");
     lua_getfield(L, 1, "probe");
     work->wants_probe = lua_isinteger(L, -1);
     work->probe_limit_ms = (unsigned)lua_tointeger(L, -1);
     lua_pop(L, 1);
     read_carry_options(L, work);
+}
+
+/* core.take{ source, name, live, fail, opens, ... } [, f]: copy and verify; with `opens` also what core.open
+ * does, whose options are then given too. Returns, or calls f with, ok, image, info; info.unchanged when the
+ * content is the live image's. */
+static int l_take(lua_State *L)
+{
+    struct work *work = new_work(L);
+    lua_getfield(L, 1, "opens");
+    work->opens = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    read_open_options(L, work);
+    return start(L, 2, take, work);
+}
+
+/* core.open{ image, source, live, cdef, probe = limit in ms, carry, fail } [, f]: probe, open, read the types
+ * in use, plan the carry. Results as of core.take. */
+static int l_open(lua_State *L)
+{
+    struct work *work = new_work(L);
+    read_open_options(L, work);
     return start(L, 2, open_image, work);
 }
 

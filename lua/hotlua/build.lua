@@ -68,9 +68,10 @@ local function fail(owner, message, began)
   event.fire(owner.handlers, "failed", function(m) task.on_error(m, "error in a 'failed' handler") end, report)
 end
 
---- A watched source changed: build, once more for what changes meanwhile.
+--- A watched source changed: build, once more for what changes meanwhile. The plugin's own file is
+--- left alone until the build has ended, well or not: then `on_end(owner)`.
 --- @param seen integer ns when the change was seen
-function M.on_source_change(owner, seen)
+function M.on_source_change(owner, seen, on_end)
   owner.source_changed = seen
   if owner.is_building then return end
   owner.is_building = true
@@ -78,12 +79,16 @@ function M.on_source_change(owner, seen)
     while owner.source_changed and not owner.is_closed do
       local began = owner.source_changed
       owner.source_changed = nil
-      owner.build_began = began
       local ok, message = M.run(owner)
-      owner.build_us = (core.now() - began) / 1000
-      if not ok then fail(owner, message, began) end
+      local ended = core.now()
+      owner.built = { began = began, ended = ended, us = (ended - began) / 1000 }
+      if not ok then
+        owner.pending = false
+        fail(owner, message, began)
+      end
     end
     owner.is_building = false
+    on_end(owner)
   end)
 end
 

@@ -43,6 +43,11 @@ function M.add(handlers, event, fn)
   return subscription
 end
 
+--- Does anybody listen to the event?
+function M.has(handlers, event)
+  return handlers[event] ~= nil and #handlers[event] > 0
+end
+
 local function with_traceback(message)
   return type(message) == "string" and debug.traceback(message, 2) or message
 end

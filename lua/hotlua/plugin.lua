@@ -38,16 +38,19 @@ end
 -- look once more.
 local recheck_ms = 100
 
+local late_event_ns = 50000000 -- after the end of a build its change is still taken to be the build's
+
 local function is_missing(path)
   return uv.fs_stat(path) == nil
 end
 
 local function run_change(owner)
-  local seen, build_us = owner.changed_at, owner.build_us
-  owner.build_us = nil
-  if build_us then seen = owner.build_began or seen end
-  local report, outcome = reload.run(owner, { kind = "change", seen = seen, build_us = build_us })
-  return report, outcome
+  local seen, built = owner.changed_at, owner.built
+  owner.built = nil
+  local is_ours = built and seen >= built.began and seen <= built.ended + late_event_ns
+  reload.run(owner, {
+    kind = "change", seen = is_ours and built.began or seen, build_us = is_ours and built.us or nil,
+  })
 end
 
 local function recheck_later(owner)
@@ -62,7 +65,7 @@ end
 
 -- Takes changes until none is waiting. One at a time: a newer one supersedes the one in progress.
 local function pump(owner)
-  if owner.busy then return end
+  if owner.busy or owner.is_building or not owner.pending then return end
   owner.busy = "change"
   task.start("reloading " .. owner.name, function()
     owner.busy = coroutine.running()
@@ -104,7 +107,7 @@ local function exclusively(owner, work)
   owner.busy = here
   local results = table.pack(pcall(work, owner))
   owner.busy = nil
-  if owner.pending then pump(owner) end
+  pump(owner)
   if not results[1] then error(results[2], 0) end
   local report = results[2]
   if report.ok then return report end
@@ -268,7 +271,11 @@ local function start_watching(owner)
   for _, source in ipairs(owner.sources) do
     watch(source, function(kind, seen)
       if kind ~= "changed" then return end
-      if owner.options.build then build.on_source_change(owner, seen) else M.on_change(owner, seen) end
+      if owner.options.build then
+        build.on_source_change(owner, seen, pump)
+      else
+        M.on_change(owner, seen)
+      end
     end)
   end
 end

@@ -15,6 +15,7 @@ local check = require "hotlua.check"
 local core = require "hotlua.core"
 local event = require "hotlua.event"
 local image = require "hotlua.image"
+local policy = require "hotlua.policy"
 local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
 local task = require "hotlua.task"
@@ -122,7 +123,8 @@ local unfinished_ms = 50
 function Transaction:take_whole()
   local ok, result = pcall(self.take, self)
   if ok then return result end
-  local may_retry = self.kind == "change" and not self.fail and getmetatable(result) == Failure
+  local may_retry = self.kind == "change" and not self.fail and getmetatable(result) == Failure and
+    (result.stage == "copy" or result.stage == "verify")
   if not may_retry then error(result, 0) end
   self:pause_ends()
   task.sleep(unfinished_ms)
@@ -131,14 +133,36 @@ function Transaction:take_whole()
   return self:take()
 end
 
+-- May the loader thread go on from the verified copy to the open image, since nobody between them has
+-- a say?
+function Transaction:opens_at_once()
+  local owner = self.owner
+  if owner.options.verify then return false end
+  if self.kind ~= "change" then return true end
+  return owner.options.policy == policy.immediate and not owner.refused and
+    not event.has(owner.handlers, "changed")
+end
+
+-- What core.open is given.
+function Transaction:open_spec()
+  local owner = self.owner
+  local options = owner.options
+  return {
+    image = self.new_handle, source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
+    cdef = options.cdef, probe = options.probe and 5000 or nil,
+    carry = owner.live and options.carry or nil,
+  }
+end
+
 function Transaction:take()
   local owner = self.owner
   trust.check_path(owner, fail)
-  local handle, info = self:offload(core.take, {
-    source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
-  })
+  local spec = self:open_spec()
+  spec.opens = self:opens_at_once()
+  local handle, info = self:offload(core.take, spec)
   self.new_handle = handle
-  self.bytes = info.bytes
+  self.bytes, self.carry = info.bytes, info.carry
+  self.is_open = spec.opens
   if not info.unchanged then trust.check_content(owner, handle, fail) end
   return info.unchanged
 end
@@ -162,13 +186,8 @@ end
 -- probe, open -------------------------------------------------------------------------------------
 
 function Transaction:open()
-  local owner = self.owner
-  local options = owner.options
-  local _, info = self:offload(core.open, {
-    image = self.new_handle, source = owner.path, live = owner.live and owner.live.handle,
-    cdef = options.cdef, probe = options.probe and 5000 or nil,
-    carry = owner.live and options.carry or nil,
-  })
+  if self.is_open then return end
+  local _, info = self:offload(core.open, self:open_spec())
   self.carry = info.carry
 end
 

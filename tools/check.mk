@@ -1,0 +1,30 @@
+# `make check`: everything that the specs alone do not see. Each target may be run by itself.
+.PHONY: check check-warnings check-lint check-asan check-tsan check-valgrind
+
+check:            ## warnings, lint, sanitizers, valgrind
+	@sh tools/setup.sh --need check
+	$(MAKE) check-warnings check-lint check-asan check-tsan check-valgrind
+
+check-warnings:   ## gcc and clang, warnings are errors
+	$(MAKE) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
+	$(MAKE) BUILD=$(BUILD)/clang CC=clang CFLAGS="-O1 -g -Werror" all
+
+check-lint:       ## cppcheck and luacheck
+	cppcheck --quiet --enable=warning,portability,performance --inline-suppr --error-exitcode=1 \
+	  --suppress=missingIncludeSystem --suppress=preprocessorErrorDirective -D__x86_64__ -D__linux__ -Isrc -Iinclude src
+	luacheck --quiet lua spec examples bench
+
+SANITIZED = spec/reload_spec.lua spec/policy_spec.lua
+check-asan:       ## the specs of reloads under ASan and UBSan
+	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
+	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=function" all
+	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0 \
+	  $(BUILD)/asan/hotlua test $(SANITIZED)
+
+check-tsan:       ## the thread specs under TSan
+	$(MAKE) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" MODE="-fsanitize=thread" all
+	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" $(BUILD)/tsan/hotlua test spec/policy_spec.lua
+
+check-valgrind:   ## a short run under valgrind
+	valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full \
+	  --suppressions=tools/valgrind.supp $(BUILD)/hotlua tools/short.lua
