@@ -3,6 +3,7 @@
 
 #include "borrow.h"
 #include "callback.h"
+#include "hooks.h"
 #include "host.h"
 #include "object.h"
 #include "thread.h"
@@ -129,5 +130,6 @@ int luaopen_hotlua_core(lua_State *L)
     object_open(L);
     callback_open(L);
     borrow_open(L);
+    hooks_open(L);
     return 1;
 }

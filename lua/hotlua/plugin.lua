@@ -356,11 +356,35 @@ end
 
 core.on_close(M.close_all)
 
+local function owner_of_handle(handle)
+  for _, owner in ipairs(open) do
+    if owner.handle == handle then return owner end
+  end
+end
+
 -- A crash was caught in a call of this plugin's generation.
 core.on_crash(function(handle, generation, text)
-  for _, owner in ipairs(open) do
-    if owner.handle == handle then return rollback.after_crash(owner, generation, text) end
-  end
+  local owner = owner_of_handle(handle)
+  if owner then rollback.after_crash(owner, generation, text) end
+end)
+
+-- The plugin itself raised an event (hotlua/plugin.h).
+core.on_emit(function(handle, ...)
+  local owner = owner_of_handle(handle)
+  if not owner then return end
+  event.fire(owner.handlers, "emit", function(message)
+    task.on_error(message, "error in an 'emit' handler")
+  end, ...)
+end)
+
+--- Where the lines of plugins' hot_log go; programs may replace it.
+function M.log(plugin, level, text)
+  io.stderr:write(("%s: %s: %s\n"):format(plugin.name, level, text))
+end
+
+core.on_log(function(handle, level, text)
+  local owner = owner_of_handle(handle)
+  if owner then M.log(owner.plugin, level, text) end
 end)
 
 return M

@@ -1,0 +1,192 @@
+/* hooks.c: events and log lines that plugins raise. On the thread of the Lua state that loaded the plugin they are
+ * delivered at once; from elsewhere they are posted. Never lets a Lua error into plugin code. */
+#include "hooks.h"
+
+#include "host.h"
+#include "image.h"
+#include "slot.h"
+#include "thread.h"
+
+#include <lauxlib.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HOOK __attribute__((visibility("default")))
+HOOK void hot_host_emit(const char *name, const char *types, va_list values);
+HOOK void hot_host_log(const char *level, const char *text);
+
+enum { MOST_VALUES = 32 };
+
+struct value {
+    char type;               /* a letter of hot_emit */
+    union {
+        long long integer;
+        double number;
+        char *text;          /* owned, NULL: nil */
+        void *pointer;
+    };
+};
+
+struct emitted {
+    struct plugin *plugin;
+    const char *key;         /* registry key of the Lua function */
+    char *name;
+    unsigned count;
+    struct value values[MOST_VALUES];
+};
+
+static const char emit_key = 0, log_key = 0;
+
+static void free_emitted(struct emitted *emitted)
+{
+    for (unsigned i = 0; i < emitted->count; i++)
+        if (emitted->values[i].type == 's')
+            free(emitted->values[i].text);
+    free(emitted->name);
+    free(emitted);
+}
+
+static void push_value(lua_State *L, const struct value *value)
+{
+    switch (value->type) {
+    case 'i': case 'l': lua_pushinteger(L, value->integer); break;
+    case 'd': lua_pushnumber(L, value->number); break;
+    case 'b': lua_pushboolean(L, value->integer != 0); break;
+    case 's': lua_pushstring(L, value->text); break;
+    default: lua_pushlightuserdata(L, value->pointer); break;
+    }
+}
+
+static void deliver(lua_State *L, void *context)
+{
+    struct emitted *emitted = context;
+    luaL_checkstack(L, MOST_VALUES + 4, NULL);
+    lua_rawgetp(L, LUA_REGISTRYINDEX, emitted->key);
+    if (lua_isfunction(L, -1)) {
+        lua_pushlightuserdata(L, emitted->plugin);
+        lua_pushstring(L, emitted->name);
+        for (unsigned i = 0; i < emitted->count; i++)
+            push_value(L, &emitted->values[i]);
+        int count = 2 + (int)emitted->count;
+        free_emitted(emitted);
+        host_call(L, count, "error in an 'emit' handler");
+        return;
+    }
+    lua_pop(L, 1);
+    free_emitted(emitted);
+}
+
+static int deliver_protected(lua_State *L)
+{
+    deliver(L, lua_touserdata(L, 1));
+    return 0;
+}
+
+/* On the stack of the call in progress, from below plugin code. */
+static void deliver_now(lua_State *L, struct emitted *emitted)
+{
+    struct frame *frame = thread_enter_host(L);
+    if (!frame) {
+        free_emitted(emitted);
+        return;
+    }
+    if (lua_checkstack(L, 4)) {
+        lua_pushcfunction(L, deliver_protected);
+        lua_pushlightuserdata(L, emitted);
+        if (lua_pcall(L, 1, 0, 0) != LUA_OK)
+            lua_pop(L, 1);
+    }
+    thread_leave_host(frame);
+}
+
+static void raise(struct emitted *emitted, struct plugin *plugin)
+{
+    struct host *host = plugin->owner;
+    lua_State *L = thread_lua();
+    emitted->plugin = plugin;
+    if (L && host_of(L) == host)
+        deliver_now(L, emitted);
+    else
+        host_post(host, deliver, emitted);
+}
+
+/* The plugin whose code called: the image of the return address. */
+static struct plugin *plugin_of(void *caller)
+{
+    struct image *image = image_of_address(caller);
+    struct plugin *plugin = image ? image->plugin : NULL;
+    if (image)
+        image_release(image);
+    return plugin;
+}
+
+static bool add_value(struct emitted *emitted, char type, va_list *values)
+{
+    struct value *value = &emitted->values[emitted->count];
+    const char *text;
+    value->type = type;
+    switch (type) {
+    case 'i': case 'b': value->integer = va_arg(*values, int); break;
+    case 'l': value->integer = va_arg(*values, long long); break;
+    case 'd': value->number = va_arg(*values, double); break;
+    case 'p': value->pointer = va_arg(*values, void *); break;
+    case 's':
+        text = va_arg(*values, const char *);
+        value->text = text ? strdup(text) : NULL;
+        break;
+    default: return false;
+    }
+    emitted->count++;
+    return true;
+}
+
+void hot_host_emit(const char *name, const char *types, va_list given)
+{
+    struct plugin *plugin = plugin_of(__builtin_return_address(0));
+    struct emitted *emitted = plugin ? calloc(1, sizeof *emitted) : NULL;
+    if (!emitted)
+        return;
+    va_list values;
+    va_copy(values, given);
+    emitted->key = &emit_key;
+    emitted->name = strdup(name ? name : "");
+    for (const char *type = types ? types : ""; *type && emitted->count < MOST_VALUES; type++)
+        if (!add_value(emitted, *type, &values))
+            break;
+    va_end(values);
+    raise(emitted, plugin);
+}
+
+void hot_host_log(const char *level, const char *text)
+{
+    struct plugin *plugin = plugin_of(__builtin_return_address(0));
+    struct emitted *emitted = plugin ? calloc(1, sizeof *emitted) : NULL;
+    if (!emitted)
+        return;
+    emitted->key = &log_key;
+    emitted->name = strdup(level ? level : "info");
+    emitted->count = 1;
+    emitted->values[0] = (struct value){.type = 's', .text = strdup(text ? text : "")};
+    raise(emitted, plugin);
+}
+
+static int l_on_emit(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &emit_key);
+    return 0;
+}
+
+static int l_on_log(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &log_key);
+    return 0;
+}
+
+void hooks_open(lua_State *L)
+{
+    static const luaL_Reg functions[] = {{"on_emit", l_on_emit}, {"on_log", l_on_log}, {NULL, NULL}};
+    luaL_setfuncs(L, functions, 0);
+}
