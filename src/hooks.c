@@ -100,7 +100,7 @@ static void deliver_now(lua_State *L, struct emitted *emitted)
     thread_leave_host(frame);
 }
 
-static void raise(struct emitted *emitted, struct plugin *plugin)
+static void pass_on(struct emitted *emitted, struct plugin *plugin)
 {
     struct host *host = plugin->owner;
     lua_State *L = thread_lua();
@@ -155,7 +155,7 @@ void hot_host_emit(const char *name, const char *types, va_list given)
         if (!add_value(emitted, *type, &values))
             break;
     va_end(values);
-    raise(emitted, plugin);
+    pass_on(emitted, plugin);
 }
 
 void hot_host_log(const char *level, const char *text)
@@ -168,7 +168,7 @@ void hot_host_log(const char *level, const char *text)
     emitted->name = strdup(level ? level : "info");
     emitted->count = 1;
     emitted->values[0] = (struct value){.type = 's', .text = strdup(text ? text : "")};
-    raise(emitted, plugin);
+    pass_on(emitted, plugin);
 }
 
 static int l_on_emit(lua_State *L)
