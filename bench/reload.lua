@@ -1,9 +1,8 @@
--- From the rename of a plugin's new file to the first call into its code: hotlua beside a bare C
--- program that does
--- nothing but inotify, copy, dlopen, dlsym and call (floor.c), in one run. Also the pause of the
--- loop's thread.
+-- From the rename of a plugin's new file to the first call into its code: hotlua beside a bare C program that does
+-- nothing but inotify, copy, dlopen, dlsym and call (floor.c), in one run. Also the pause of the loop's thread.
 local hot = require "hotlua"
 local core = require "hotlua.core"
+local uv = require "luv"
 local here = arg[0]:match("^(.*)/") or "."
 local cc = os.getenv("CC") or "cc"
 
@@ -64,6 +63,24 @@ local function median(list)
   return list[(#list + 1) // 2]
 end
 
+-- Another process that renames on demand: rename(from, to, done), done(when that began in ns).
+local function new_renamer()
+  local input, output = uv.new_pipe(false), uv.new_pipe(false)
+  local waiting
+  local process = uv.spawn(directory .. "/floor", { args = { "rename" }, stdio = { input, output, 2 } }, function() end)
+  output:read_start(function(_, data)
+    if data then waiting(tonumber(data)) end
+  end)
+  return function(from, to, done)
+    waiting = done
+    input:write(("%s %s\n"):format(from, to))
+  end, function()
+    input:close()
+    output:close()
+    process:close()
+  end
+end
+
 local function measure(label, versions, rounds, options)
   local path = ("%s/%s/plugin.so"):format(directory, label)
   run(("mkdir -p %s/%s"):format(directory, label))
@@ -80,16 +97,17 @@ local function measure(label, versions, rounds, options)
   end, failed = function(report) error(tostring(report)) end }
   local plugin = hot.load(path, options)
   plugin.api.version()
+  local rename, close = new_renamer()
   for i = 1, rounds do
     write(path .. ".next", read(versions[(i - 1) % 2 + 1]))
-    hot.sleep(20)
+    hot.sleep(150)
+    local began
     reached = nil
-    local began = core.now()
-    os.rename(path .. ".next", path)
-    while not reached do core.turn(true) end
+    rename(path .. ".next", path, function(ns) began = ns end)
+    while not (reached and began) do core.turn(true) end
     seen[i] = (reached - began) / 1000
-    hot.sleep(120)
   end
+  close()
   plugin:close()
   return median(seen), median(pauses)
 end
@@ -98,7 +116,7 @@ local function floor(label, versions, rounds)
   local path = ("%s/floor-%s/plugin.so"):format(directory, label)
   run(("mkdir -p %s/floor-%s"):format(directory, label))
   write(path, read(versions[2]))
-  return tonumber(run(("%s/floor %s %s %s %d %s"):format(directory, path, versions[1], versions[2],
+  return tonumber(run(("%s/floor reload %s %s %s %d %s"):format(directory, path, versions[1], versions[2],
     rounds, core.stage_directory())))
 end
 

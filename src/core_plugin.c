@@ -79,22 +79,33 @@ static int l_set_guard(lua_State *L)
     return 0;
 }
 
-/* core.fill_api(handle, api): add the functions that the table does not have yet. */
+/* core.fill_api(handle, api, stamp) -> stamp: add the functions that the table does not have yet; `stamp` is what
+ * the last filling returned, nil the first time. */
 static int l_fill_api(lua_State *L)
 {
     struct plugin *plugin = check_plugin(L, 1);
+    lua_Integer stamp = plugin->name_stamp;
+    bool is_complete = lua_tointeger(L, 3) == stamp;
+    lua_settop(L, 2);
+    lua_pushinteger(L, stamp);
+    lua_insert(L, 1);
+    if (is_complete) {
+        lua_settop(L, 1);
+        return 1;
+    }
     for (struct slot *slot = plugin->slots; slot; slot = slot->next) {
         lua_pushstring(L, slot->name);
         lua_pushvalue(L, -1);
-        if (slot->bound != &slot_absent && lua_rawget(L, 2) == LUA_TNIL) {
+        if (slot->bound != &slot_absent && lua_rawget(L, 3) == LUA_TNIL) {
             lua_pop(L, 1);
             call_push_slot(L, slot);
-            lua_rawset(L, 2);
+            lua_rawset(L, 3);
         } else {
-            lua_settop(L, 2);
+            lua_settop(L, 3);
         }
     }
-    return 0;
+    lua_settop(L, 1);
+    return 1;
 }
 
 /* Variables ---------------------------------------------------------------------------------- */

@@ -156,6 +156,7 @@ static slot_entry *entry_for(const struct slot *slot, const struct export *expor
 static void bind(struct slot *slot, struct export *export)
 {
     slot_entry *entry = entry_for(slot, export);
+    slot->plugin->name_stamp += slot->bound == &slot_absent && export != &slot_absent;
     __atomic_store_n(&slot->bound, export, __ATOMIC_RELEASE);
     slot->usual = entry;
     if (!slot->plugin->is_armed)

@@ -47,6 +47,7 @@ struct plugin {
     struct image *live;      /* NULL while closed */
     unsigned generation;     /* of the newest image that became live */
     struct slot *slots;
+    unsigned name_stamp;     /* another whenever a slot without an export has got one */
     void *owner;             /* struct host * of the Lua state that loaded it */
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
     unsigned timeout_ms;     /* 0: none */

@@ -194,8 +194,10 @@ end
 -- bind --------------------------------------------------------------------------------------------
 
 local function check_expectations(self)
+  local expected = self.owner.options.expect
+  if not expected then return end
   local names = core.export_names(self.new_handle)
-  for key, value in pairs(self.owner.options.expect or {}) do
+  for key, value in pairs(expected) do
     local name = type(key) == "string" and key or value
     if not names[name] then
       fail("bind", ("%s: does not export '%s', which `expect` asks for"):format(self.owner.path, name))
@@ -210,24 +212,15 @@ local function check_expectations(self)
   end
 end
 
-local lazy_changed = 64 -- exports; above, report.changed is worked out when somebody looks
-
+-- What was added, removed and changed is worked out when somebody looks: it may take reading many types.
 local function compare_exports(self)
-  local report, old, new = self.report, self.owner.live, self.new_handle
-  if not old then
-    for name in pairs(core.export_names(new)) do report.added[#report.added + 1] = name end
-    table.sort(report.added)
-    return
-  end
-  local count = 0
-  for _ in pairs(core.export_names(new)) do count = count + 1 end
-  if count <= lazy_changed then
-    report.added, report.removed, report.changed = check.exports(old.handle, new)
-    return
-  end
-  report.added, report.removed, report.changed = nil, nil, nil
-  reports.fill_later(report, { "added", "removed", "changed" }, function()
-    return check.exports(old.handle, new)
+  local old, new = self.owner.live and self.owner.live.handle, self.new_handle
+  reports.fill_later(self.report, { "added", "removed", "changed" }, function()
+    if old then return check.exports(old, new) end
+    local added = {}
+    for name in pairs(core.export_names(new)) do added[#added + 1] = name end
+    table.sort(added)
+    return added, {}, {}
   end)
 end
 
@@ -292,7 +285,7 @@ function Transaction:commit()
   local owner, report = self.owner, self.report
   local old = owner.live
   core.bind(owner.handle, self.new_handle, self.new.generation)
-  core.fill_api(owner.handle, owner.plugin.api)
+  owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   self.new.is_new = nil
   owner.live, owner.generation = self.new, math.max(owner.generation, self.new.generation)
   owner.images[#owner.images + 1] = self.new

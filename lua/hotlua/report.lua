@@ -44,17 +44,27 @@ end
 
 --- Leaves the named lists to be worked out at the first look: `work()` returns them in order.
 function M.fill_later(report, names, work)
+  local is_late = {}
+  for _, name in ipairs(names) do
+    report[name] = nil
+    is_late[name] = true
+  end
+  local function fill()
+    setmetatable(report, Report)
+    local results = { work() }
+    for i, name in ipairs(names) do report[name] = results[i] end
+  end
   setmetatable(report, {
     __name = Report.__name,
     __tostring = Report.__tostring,
     __index = function(_, key)
-      local wanted = false
-      for _, name in ipairs(names) do wanted = wanted or name == key end
-      if not wanted then return nil end
-      setmetatable(report, Report)
-      local results = { work() }
-      for i, name in ipairs(names) do report[name] = results[i] end
+      if not is_late[key] then return nil end
+      fill()
       return report[key]
+    end,
+    __pairs = function()
+      fill()
+      return next, report
     end,
   })
 end

@@ -39,7 +39,7 @@ function M.run(owner, why)
   reports.add_findings(report, findings)
   table.remove(owner.kept, 1)
   core.bind(owner.handle, to.handle, to.generation)
-  core.fill_api(owner.handle, owner.plugin.api)
+  owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   owner.live, owner.refused = to, from.handle
   owner.loaded_at = os.time()
   report.ok, report.generation = true, to.generation
