@@ -29,6 +29,7 @@ struct parser {
     bool is_expression;      /* one type, not declarations: errors then quote the text */
     bool has_failed;
     int depth;
+    int parameter_depth;     /* how many lists of parameters this is in */
     struct types *table;
     struct declarations *declarations;
     cdecl_lookup *lookup;
@@ -66,6 +67,7 @@ struct name {
     enum name_kind kind;
     const struct type *type;
     int64_t value;           /* of an enumerator */
+    bool is_open;            /* a tag whose body is being read */
     struct name *same_hash;
     struct name *next_symbol;
 };

@@ -2,7 +2,7 @@
  * qualifiers, storage classes, attributes. */
 #include "cdecl_internal.h"
 
-#include <stdio.h>
+#include <stdarg.h>
 #include <string.h>
 #include <wchar.h>
 
@@ -82,6 +82,8 @@ static const struct type *find_known(struct parser *parser, const char *name)
         struct type *type = types_add(parser->table, TYPE_UNSUPPORTED);
         type->name = types_string(parser->table, name);
         type->reason = "a va_list, which only C can make";
+        type->size = sizeof(va_list);
+        type->align = _Alignof(va_list);
         return type;
     }
     return NULL;
