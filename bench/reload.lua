@@ -100,7 +100,7 @@ local function measure(label, versions, rounds, options)
   local rename, close = new_renamer()
   for i = 1, rounds do
     write(path .. ".next", read(versions[(i - 1) % 2 + 1]))
-    hot.sleep(150)
+    hot.sleep(20)
     local began
     reached = nil
     rename(path .. ".next", path, function(ns) began = ns end)

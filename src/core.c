@@ -123,6 +123,8 @@ int luaopen_hotlua_core(lua_State *L)
     };
     luaL_newlib(L, functions);
     core_open_image(L);
+    core_open_load(L);
+    core_open_carry(L);
     core_open_plugin(L);
     core_open_watch(L);
     core_open_process(L);

@@ -6,6 +6,7 @@
 #include "watch.h"
 
 #include <lauxlib.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +17,9 @@ struct listener {
     struct alarm *alarm;
     int function;                /* registry reference, LUA_NOREF once stopped */
     unsigned references;         /* the handle's and one for each posted event */
+    pthread_mutex_t lock;        /* of `request`, which the watcher's thread reads */
+    struct request *request;     /* retained; what a change begins without being asked, NULL: nothing */
+    int loaded;                  /* registry reference of what gets the result, LUA_NOREF: none */
 };
 
 struct event {
@@ -23,12 +27,16 @@ struct event {
     enum watch_event kind;
     uint64_t when_ns;
     char *name;                  /* of a directory's entry, or NULL */
+    struct request *request;     /* retained, with `load`: what was begun, and what came of it */
+    struct load *load;
 };
 
 static void release(struct listener *listener)
 {
-    if (__atomic_sub_fetch(&listener->references, 1, __ATOMIC_ACQ_REL) == 0)
-        free(listener);
+    if (__atomic_sub_fetch(&listener->references, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    pthread_mutex_destroy(&listener->lock);
+    free(listener);
 }
 
 static void deliver(lua_State *L, void *context)
@@ -47,17 +55,95 @@ static void deliver(lua_State *L, void *context)
     free(event);
 }
 
-static void post(struct listener *listener, enum watch_event kind, const char *name, uint64_t when_ns)
+static struct event *new_event(struct listener *listener, enum watch_event kind, const char *name,
+                               uint64_t when_ns)
 {
     struct event *event = calloc(1, sizeof *event);
-    *event = (struct event){listener, kind, when_ns, name ? strdup(name) : NULL};
+    *event = (struct event){listener, kind, when_ns, name ? strdup(name) : NULL, NULL, NULL};
     __atomic_add_fetch(&listener->references, 1, __ATOMIC_RELAXED);
-    host_post(listener->host, deliver, event);
+    return event;
+}
+
+static void post(struct listener *listener, enum watch_event kind, const char *name, uint64_t when_ns)
+{
+    host_post(listener->host, deliver, new_event(listener, kind, name, when_ns));
+}
+
+/* A load that a change began -------------------------------------------------------------------- */
+
+/* f(when_ns, ok, image, info) */
+static void deliver_load(lua_State *L, void *context)
+{
+    struct event *event = context;
+    struct listener *listener = event->listener;
+    host_end_job(listener->host);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, listener->loaded);
+    lua_pushinteger(L, (lua_Integer)event->when_ns);
+    core_push_load(L, event->load);
+    if (lua_isfunction(L, -5))
+        host_call(L, 4, "error in a reload");
+    else
+        lua_pop(L, 5);       /* stopped meanwhile: the image goes with its handle */
+    core_release_request(event->request);
+    release(listener);
+    free(event);
+}
+
+/* On the watcher's thread, while another one watches. */
+static void run_load(void *context)
+{
+    struct event *event = context;
+    event->load = core_run_request(event->request);
+    host_post(event->listener->host, deliver_load, event);
+}
+
+static struct request *retain_request(struct listener *listener)
+{
+    pthread_mutex_lock(&listener->lock);
+    struct request *request = listener->request ? core_retain_request(listener->request) : NULL;
+    pthread_mutex_unlock(&listener->lock);
+    return request;
+}
+
+static void set_request(struct listener *listener, struct request *request)
+{
+    pthread_mutex_lock(&listener->lock);
+    struct request *before = listener->request;
+    listener->request = request;
+    pthread_mutex_unlock(&listener->lock);
+    core_release_request(before);
 }
 
 static void on_file(void *context, enum watch_event kind, uint64_t when_ns)
 {
-    post(context, kind, NULL, when_ns);
+    struct listener *listener = context;
+    struct request *request = kind == WATCH_CHANGED ? retain_request(listener) : NULL;
+    if (request) {
+        struct event *event = new_event(listener, kind, NULL, when_ns);
+        event->request = request;
+        host_begin_job(listener->host);
+        watch_later(run_load, event);
+    }
+    post(listener, kind, request ? "loading" : NULL, when_ns);
+}
+
+/* handle:prefetch(request, f): begin each change of the file with core.take(request) on the watcher's own thread;
+ * the function of the watch gets "loading" as its third argument then, and f(when_ns, ok, image, info) gets what
+ * came of it. handle:prefetch(): no longer. */
+static int l_prefetch(lua_State *L)
+{
+    struct listener *listener = *(struct listener **)luaL_checkudata(L, 1, "hotlua.listener");
+    if (!listener)
+        return 0;
+    if (lua_isnoneornil(L, 2)) {         /* what is under way is still delivered */
+        set_request(listener, NULL);
+        return 0;
+    }
+    set_request(listener, core_read_request(L, 2));
+    luaL_unref(L, LUA_REGISTRYINDEX, listener->loaded);
+    lua_settop(L, 3);
+    listener->loaded = luaL_ref(L, LUA_REGISTRYINDEX);
+    return 0;
 }
 
 static void on_entry(void *context, enum watch_event kind, const char *name, uint64_t when_ns)
@@ -80,6 +166,8 @@ static struct listener *new_listener(lua_State *L, int index)
     *handle = listener;
     listener->host = host_of(L);
     listener->references = 1;
+    listener->loaded = LUA_NOREF;
+    pthread_mutex_init(&listener->lock, NULL);
     lua_pushvalue(L, index);
     listener->function = luaL_ref(L, LUA_REGISTRYINDEX);
     return listener;
@@ -97,8 +185,10 @@ static int l_stop(lua_State *L)
         watch_stop(listener->watch);
     if (listener->alarm)
         watch_alarm_cancel(listener->alarm);
+    set_request(listener, NULL);
     luaL_unref(L, LUA_REGISTRYINDEX, listener->function);
-    listener->function = LUA_NOREF;
+    luaL_unref(L, LUA_REGISTRYINDEX, listener->loaded);
+    listener->function = listener->loaded = LUA_NOREF;
     release(listener);
     return 0;
 }
@@ -161,6 +251,8 @@ void core_open_watch(lua_State *L)
     lua_setfield(L, -2, "__index");
     lua_pushcfunction(L, l_stop);
     lua_setfield(L, -2, "stop");
+    lua_pushcfunction(L, l_prefetch);
+    lua_setfield(L, -2, "prefetch");
     lua_pushcfunction(L, l_stop);
     lua_setfield(L, -2, "__gc");
     lua_pushcfunction(L, l_stop);

@@ -11,6 +11,7 @@
 #include <lauxlib.h>
 #include <luv/luv.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,6 +31,7 @@ struct host {
     pthread_mutex_t lock;        /* of the queue */
     struct message *first, **last;
     int jobs;                    /* host_work in progress */
+    uint64_t spin_until_ns;      /* the result of a job is awaited without sleeping until then */
     int awaited;                 /* reasons to keep the loop alive */
     bool is_running;             /* inside uv_run */
     bool is_stopped;             /* hot.stop() */
@@ -37,6 +39,10 @@ struct host {
 };
 
 static const char host_key = 0;          /* its address is the registry key */
+
+/* A processor that sleeps takes as long to wake as a small reload takes in all. So for this long after a job has
+ * begun the loop, where it has nothing else to do, looks for its result instead of sleeping. */
+enum { SPIN_NS = 1000 * 1000 };
 
 /* The signal that asked the program to end, 0: none; and whom to interrupt. */
 static volatile sig_atomic_t ending_signal;
@@ -189,7 +195,7 @@ static void finish_job(lua_State *L, void *context)
     free(context);
     host_await(job.host, -1);
     job.done(L, job.context);
-    job.host->jobs--;
+    host_end_job(job.host);
 }
 
 static void run_job(void *context)
@@ -199,12 +205,28 @@ static void run_job(void *context)
     host_post(job->host, finish_job, job);
 }
 
+void host_begin_job(struct host *host)
+{
+    __atomic_store_n(&host->spin_until_ns, uv_hrtime() + SPIN_NS, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&host->jobs, 1, __ATOMIC_RELEASE);
+}
+
+void host_end_job(struct host *host)
+{
+    __atomic_sub_fetch(&host->jobs, 1, __ATOMIC_RELEASE);
+}
+
+static int job_count(struct host *host)
+{
+    return __atomic_load_n(&host->jobs, __ATOMIC_ACQUIRE);
+}
+
 void host_work(struct host *host, void (*work)(void *context),
                void (*done)(lua_State *L, void *context), void *context)
 {
     struct job *job = malloc(sizeof *job);
     *job = (struct job){host, work, done, context};
-    host->jobs++;
+    host_begin_job(host);
     host_await(host, 1);
     loader_run(run_job, job);
 }
@@ -269,12 +291,35 @@ bool host_enter_loop(struct host *host, bool is_running)
     return was_running;
 }
 
+/* Is there another processor for the loader's thread to run on meanwhile? */
+static bool has_processors(void)
+{
+    static int count;
+    cpu_set_t set;
+    if (count == 0)
+        count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+    return count > 1;
+}
+
+/* Serve the loop without sleeping until a job is done or its time is up. */
+static void spin(struct host *host)
+{
+    int jobs = job_count(host);
+    while (job_count(host) == jobs && !ending_signal &&
+           uv_hrtime() < __atomic_load_n(&host->spin_until_ns, __ATOMIC_RELAXED))
+        uv_run(&host->loop, UV_RUN_NOWAIT);
+}
+
 bool host_turn(struct host *host, bool may_block)
 {
     if (host->is_running)
         return false;
     host->is_running = true;
-    bool more = uv_run(&host->loop, may_block ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
+    int jobs = job_count(host);
+    if (may_block && jobs > 0 && has_processors())
+        spin(host);
+    bool is_done = job_count(host) < jobs;
+    bool more = uv_run(&host->loop, may_block && !is_done ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
     host->is_running = false;
     return more;
 }
@@ -354,7 +399,7 @@ void host_close(struct host *host)
         host_call(L, 0, "closing");
     else
         lua_pop(L, 1);
-    while (host->jobs > 0)
+    while (job_count(host) > 0)
         host_turn(host, true);
     host->is_closing = true;
     uv_unref((uv_handle_t *)&host->wake);

@@ -48,6 +48,11 @@ void host_drain(struct host *host, lua_State *L);
 void host_work(struct host *host, void (*work)(void *context),
                void (*done)(lua_State *L, void *context), void *context);
 
+/* From any thread: a job that will end with a host_post begins, on a thread of somebody else's. Its delivery calls
+ * host_end_job. The loop stays awake a moment for it; host_close waits for it. */
+void host_begin_job(struct host *host);
+void host_end_job(struct host *host);
+
 /* Call the function and its arguments on the stack with a traceback; an error is printed, as an
  * error in an event handler is. [-(1+arguments) +0] */
 bool host_call(lua_State *L, int arguments, const char *what);

@@ -39,7 +39,11 @@ struct alarm;
 struct alarm *watch_alarm(uint64_t when_ns, void (*callback)(void *context), void *context);
 void watch_alarm_cancel(struct alarm *alarm);   /* frees it, whether it rang or not; stops callbacks as watch_stop does */
 
-/* End the thread (at exit). */
+/* In a callback: have this thread do something long when the callbacks are through, while another one
+ * goes on watching. Sparing the wake of one more thread is a third of a small reload. */
+void watch_later(void (*work)(void *context), void *context);
+
+/* End the threads (at exit); one that is busy with work of watch_later is not waited for. */
 void watch_shutdown(void);
 
 #endif

@@ -25,7 +25,11 @@ struct alarm {
 struct watcher {                 /* the one of this process */
     pthread_mutex_t lock;
     pthread_cond_t call_ended;
-    pthread_t thread;
+    pthread_cond_t turn;         /* to serve, or to see that the end has come */
+    pthread_t thread;            /* that serves */
+    bool is_served;
+    unsigned thread_count, standing_by;
+    struct later *later;         /* what callbacks of the thread that serves have left to do */
     pid_t process;               /* in which the thread runs: a forked child has none */
     bool is_started, is_stopping;
     const void *running;         /* the watch or alarm whose callback runs now, without the lock */

@@ -2,13 +2,17 @@
  * (watch_linux.c, watch_uv.c). */
 #include "watch_internal.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
-struct watcher watcher = {.lock = PTHREAD_MUTEX_INITIALIZER, .call_ended = PTHREAD_COND_INITIALIZER};
+struct watcher watcher = {
+    .lock = PTHREAD_MUTEX_INITIALIZER, .call_ended = PTHREAD_COND_INITIALIZER,
+    .turn = PTHREAD_COND_INITIALIZER,
+};
 
 uint64_t watcher_now(void)
 {
@@ -107,7 +111,7 @@ void alarm_set(struct alarm *alarm, uint64_t when_ns)
     alarm->when_ns = when_ns;
     put(alarm, ++watcher.alarm_count);
     rise(alarm);
-    if (alarm->position == 1 && !pthread_equal(watcher.thread, pthread_self()))
+    if (alarm->position == 1 && !(watcher.is_served && pthread_equal(watcher.thread, pthread_self())))
         watch_backend_wake();
 }
 
@@ -159,39 +163,119 @@ void watch_alarm_cancel(struct alarm *alarm)
     pthread_mutex_unlock(&watcher.lock);
 }
 
-/* The thread ---------------------------------------------------------------------------------- */
+/* The threads: one serves, others stand by or do work that a callback left them ---------------- */
 
-static void *serve(void *unused)
+struct later {
+    void (*work)(void *context);
+    void *context;
+    struct later *next;
+};
+
+void watch_later(void (*work)(void *context), void *context)
 {
-    (void)unused;
-    pthread_setname_np(pthread_self(), "hotlua-watch");
+    struct later *later = malloc(sizeof *later);
+    if (!later) {
+        work(context);
+        return;
+    }
+    *later = (struct later){work, context, NULL};
     pthread_mutex_lock(&watcher.lock);
+    struct later **end = &watcher.later;
+    while (*end)
+        end = &(*end)->next;
+    *end = later;
+    pthread_mutex_unlock(&watcher.lock);
+}
+
+/* Events and alarms, until a callback has left work or the end has come. */
+static void serve(void)
+{
+    watcher.is_served = true;
+    watcher.thread = pthread_self();
     while (!watcher.is_stopping) {
         ring_due();
         watch_backend_process();
+        if (watcher.later)
+            break;
         uint64_t due_ns = watcher.alarm_count > 0 ? watcher.heap[1]->when_ns : 0;
         pthread_mutex_unlock(&watcher.lock);
         watch_backend_wait(due_ns);
         pthread_mutex_lock(&watcher.lock);
     }
+    watcher.is_served = false;
+}
+
+static bool start_thread(void);
+
+/* Do the work on this thread, which the event has woken, while another one serves. */
+static void do_later(void)
+{
+    struct later *later = watcher.later;
+    watcher.later = NULL;
+    if (watcher.standing_by > 0)
+        pthread_cond_broadcast(&watcher.turn);
+    else
+        start_thread();
+    pthread_mutex_unlock(&watcher.lock);
+    while (later) {
+        struct later *done = later;
+        later->work(later->context);
+        later = later->next;
+        free(done);
+    }
+    pthread_mutex_lock(&watcher.lock);
+}
+
+static void *run_thread(void *unused)
+{
+    (void)unused;
+    pthread_setname_np(pthread_self(), "hotlua-watch");
+    pthread_mutex_lock(&watcher.lock);
+    while (!watcher.is_stopping) {
+        if (watcher.is_served && watcher.standing_by > 0)
+            break;
+        if (watcher.is_served) {
+            watcher.standing_by++;
+            pthread_cond_wait(&watcher.turn, &watcher.lock);
+            watcher.standing_by--;
+            continue;
+        }
+        serve();
+        if (watcher.later)
+            do_later();
+    }
+    watcher.thread_count--;
+    pthread_cond_broadcast(&watcher.turn);
     pthread_mutex_unlock(&watcher.lock);
     return NULL;
 }
 
-bool watcher_start(struct error *error)
+/* With all signals blocked there: they are for the program's own threads. */
+static bool start_thread(void)
 {
     sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int failure = pthread_create(&thread, NULL, run_thread, NULL);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = failure;
+    if (failure)
+        return false;
+    pthread_detach(thread);
+    watcher.thread_count++;
+    return true;
+}
+
+bool watcher_start(struct error *error)
+{
     if (watcher.is_started)
         return true;
     if (!watch_backend_open(error))
         return false;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failure = pthread_create(&watcher.thread, NULL, serve, NULL);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (failure) {
+    if (!start_thread()) {
         watch_backend_close();
-        return error_set(error, "cannot start the watcher's thread: %s", strerror(failure));
+        return error_set(error, "cannot start the watcher's thread: %s", strerror(errno));
     }
     watcher.process = getpid();
     watcher.is_started = true;
@@ -206,11 +290,12 @@ void watch_shutdown(void)
     bool was_started = watcher.is_started;
     watcher.is_stopping = true;
     pthread_mutex_unlock(&watcher.lock);
-    if (was_started) {
+    if (was_started)
         watch_backend_wake();
-        pthread_join(watcher.thread, NULL);
-    }
     pthread_mutex_lock(&watcher.lock);
+    pthread_cond_broadcast(&watcher.turn);
+    while (watcher.is_served || watcher.standing_by > 0)
+        pthread_cond_wait(&watcher.turn, &watcher.lock);
     if (was_started)
         watch_backend_close();
     while (watcher.alarm_count > 0)

@@ -44,12 +44,29 @@ local function is_missing(path)
   return uv.fs_stat(path) == nil
 end
 
+-- Throws away what the watcher has begun by itself, done or not.
+local function drop_prefetched(owner)
+  local prefetched = owner.prefetched
+  owner.prefetched, owner.prefetching = nil, nil
+  if prefetched and prefetched.handle then core.close(prefetched.handle, function() end) end
+end
+
+-- Have the watcher begin the next change by itself, where nobody has to be asked before the image is open: that
+-- saves waking one thread after another. Called whenever what such a load depends on may have changed.
+local function arm(owner)
+  if not owner.watch then return end
+  local is_free = not owner.busy and not owner.is_building and not owner.on_group_change
+  local request = is_free and reload.request(owner)
+  if request then owner.watch:prefetch(request, owner.on_prefetched) else owner.watch:prefetch() end
+end
+
 local function run_change(owner)
-  local seen, built = owner.changed_at, owner.built
-  owner.built = nil
+  local seen, built, prefetched = owner.changed_at, owner.built, owner.prefetched
+  owner.built, owner.prefetched = nil, nil
   local is_ours = built and seen >= built.began and seen <= built.ended + late_event_ns
   reload.run(owner, {
     kind = "change", seen = is_ours and built.began or seen, build_us = is_ours and built.us or nil,
+    prefetched = prefetched,
   })
 end
 
@@ -65,10 +82,12 @@ end
 
 -- Takes changes until none is waiting. One at a time: a newer one supersedes the one in progress.
 local function pump(owner)
-  if owner.busy or owner.is_building or not owner.pending then return end
+  if owner.busy or owner.is_building then return end
+  if not owner.pending then return arm(owner) end
   owner.busy = "change"
   task.start("reloading " .. owner.name, function()
     owner.busy = coroutine.running()
+    arm(owner)
     while owner.pending and not owner.is_closed do
       owner.pending = false
       owner.attempt = owner.attempt + 1
@@ -78,12 +97,16 @@ local function pump(owner)
       end
     end
     owner.busy = nil
+    arm(owner)
   end)
 end
 
 --- The plugin's file may have changed.
 --- @param seen integer ns
-function M.on_change(owner, seen)
+--- @param prefetched table? what the watcher has loaded already
+function M.on_change(owner, seen, prefetched)
+  drop_prefetched(owner)
+  owner.prefetched = prefetched
   owner.pending = true
   owner.changed_at = seen
   if owner.on_group_change then return owner.on_group_change(seen) end
@@ -104,9 +127,11 @@ local function exclusively(owner, work)
     end
     task.wait(function() return not owner.busy end)
   end
+  if owner.prefetching then M.on_change(owner, owner.prefetching) end
   owner.busy = here
   local results = table.pack(pcall(work, owner))
   owner.busy = nil
+  arm(owner)
   pump(owner)
   if not results[1] then error(results[2], 0) end
   local report = results[2]
@@ -137,7 +162,10 @@ end
 --- Adds a handler of an event.
 --- @return table subscription with `:off()`
 function Plugin:on(name, fn)
-  return event.add(owner_of(self).handlers, name, fn)
+  local owner = owner_of(self)
+  local subscription = event.add(owner.handlers, name, fn)
+  arm(owner)
+  return subscription
 end
 
 -- Looking -----------------------------------------------------------------------------------------
@@ -265,14 +293,26 @@ local function start_watching(owner)
     return handle
   end
   if not owner.options.watch then return end
-  owner.watch = watch(owner.path, function(kind, seen)
-    if kind == "changed" then M.on_change(owner, seen) end
+  owner.watch = watch(owner.path, function(kind, seen, is_loading)
+    if kind ~= "changed" then return end
+    if not is_loading or owner.busy or owner.is_building then return M.on_change(owner, seen) end
+    drop_prefetched(owner)
+    owner.prefetching = seen
   end)
+  function owner.on_prefetched(seen, ok, handle, info)
+    if seen ~= owner.prefetching or owner.is_closed then
+      if handle then core.close(handle, function() end) end
+      return
+    end
+    M.on_change(owner, seen, { ok = ok, handle = handle, info = info })
+  end
+  arm(owner)
   for _, source in ipairs(owner.sources) do
     watch(source, function(kind, seen)
       if kind ~= "changed" then return end
       if owner.options.build then
         build.on_source_change(owner, seen, pump)
+        arm(owner)
       else
         M.on_change(owner, seen)
       end

@@ -33,6 +33,8 @@ M.stages = {
 local Transaction = {}
 Transaction.__index = Transaction
 
+local probe_ms = 5000 -- the longest that a file may take to open and close in the probe
+
 local fail_next -- stage name: the next reload fails there
 
 --- Makes the next load or reload of any plugin fail at that stage (for tests). nil takes it back.
@@ -90,6 +92,11 @@ function Transaction:offload(job, spec)
     ok, handle, info = task.await(function(done) job(spec, done) end)
   end
   self:pause_begins()
+  return self:take_result(ok, handle, info)
+end
+
+-- What a job came to, started here or by the watcher.
+function Transaction:take_result(ok, handle, info)
   for name, us in pairs(info.us) do self.report.us[name] = us end
   if not ok then
     if handle then self.new_handle = handle end
@@ -133,36 +140,58 @@ function Transaction:take_whole()
   return self:take()
 end
 
--- May the loader thread go on from the verified copy to the open image, since nobody between them has
--- a say?
-function Transaction:opens_at_once()
-  local owner = self.owner
+-- May the loader go on from the verified copy to the open image, since nobody between them has a say?
+local function opens_at_once(owner, kind)
   if owner.options.verify then return false end
-  if self.kind ~= "change" then return true end
+  if kind ~= "change" then return true end
   return owner.options.policy == policy.immediate and not owner.refused and
     not event.has(owner.handlers, "changed")
 end
 
--- What core.open is given.
-function Transaction:open_spec()
-  local owner = self.owner
+-- What core.take and core.open are given.
+local function new_request(owner)
   local options = owner.options
   return {
-    image = self.new_handle, source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
-    cdef = options.cdef, probe = options.probe and 5000 or nil,
+    source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
+    cdef = options.cdef, probe = options.probe and probe_ms or nil,
     carry = owner.live and options.carry or nil,
   }
+end
+
+--- What a change would be loaded with, as things are now; nil if somebody has to be asked on the way.
+function M.request(owner)
+  if owner.is_closed or not owner.live or fail_next or not opens_at_once(owner, "change") then return nil end
+  local request = new_request(owner)
+  request.opens = true
+  return request
+end
+
+-- Uses what the watcher has loaded, if it was loaded as this transaction would; throws it away otherwise.
+function Transaction:take_prefetched()
+  local prefetched = self.prefetched
+  self.prefetched = nil
+  if not prefetched then return nil end
+  local is_current = prefetched.info.from == self.owner.live.generation
+  if not self.fail and prefetched.ok and is_current and opens_at_once(self.owner, self.kind) then
+    self.is_open = true
+    return self:take_result(prefetched.ok, prefetched.handle, prefetched.info)
+  end
+  if prefetched.handle then core.close(prefetched.handle, function() end) end
+  return nil
 end
 
 function Transaction:take()
   local owner = self.owner
   trust.check_path(owner, fail)
-  local spec = self:open_spec()
-  spec.opens = self:opens_at_once()
-  local handle, info = self:offload(core.take, spec)
+  local handle, info = self:take_prefetched()
+  if not info then
+    local request = new_request(owner)
+    request.opens = opens_at_once(owner, self.kind)
+    self.is_open = request.opens
+    handle, info = self:offload(core.take, request)
+  end
   self.new_handle = handle
   self.bytes, self.carry = info.bytes, info.carry
-  self.is_open = spec.opens
   if not info.unchanged then trust.check_content(owner, handle, fail) end
   return info.unchanged
 end
@@ -187,7 +216,9 @@ end
 
 function Transaction:open()
   if self.is_open then return end
-  local _, info = self:offload(core.open, self:open_spec())
+  local request = new_request(self.owner)
+  request.image = self.new_handle
+  local _, info = self:offload(core.open, request)
   self.carry = info.carry
 end
 
@@ -389,7 +420,7 @@ function M.begin(owner, request)
     owner = owner, kind = request.kind, began = request.seen or core.now(),
     is_direct = request.kind == "load" or not task.can_wait(),
     report = reports.new(owner.name, owner.live and owner.live.generation or 0),
-    fail = fail_next,
+    fail = fail_next, prefetched = request.prefetched,
   }, Transaction)
   fail_next = nil
   self.report.us.detect = (core.now() - self.began) / 1000

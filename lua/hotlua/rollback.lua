@@ -50,6 +50,7 @@ function M.run(owner, why)
   event.fire(owner.handlers, "rolled_back", function(problem)
     task.on_error(problem, "error in a 'rolled_back' handler")
   end, report)
+  if owner.on_live_changed then owner.on_live_changed() end
   retire.unload(owner, from)
   return report
 end

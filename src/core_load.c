@@ -1,0 +1,357 @@
+/* core_load.c: the stages of a reload that run off the loop's thread, as jobs that Lua starts or keeps ready: copy,
+ * verify, probe, open, the types in use, the plan of the carry; and the closing of an image. */
+#include "core.h"
+
+#include "call_compile.h"
+#include "host.h"
+#include "loader.h"
+#include "probe.h"
+#include "stage.h"
+
+#include <lauxlib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Requests and what came of them --------------------------------------------------------------- */
+
+struct request {             /* not changed once it is read; shared by threads */
+    char *source, *name, *cdef, *fail;
+    struct image *live;          /* retained; what to compare with, to take signatures from, to carry from */
+    struct image *image;         /* retained: core.open's */
+    bool opens;                  /* take goes on to open_image: nobody has to be asked between */
+    bool wants_probe, wants_carry;
+    unsigned probe_limit_ms;
+    struct carry_options carry_options;
+    unsigned references;
+};
+
+struct load {
+    const struct request *request;       /* retained */
+    int function;                /* registry reference of the callback, LUA_NOREF: called directly */
+    struct image *image;         /* retained */
+    bool is_unchanged, ok;
+    struct carry *carry;
+    struct error error;
+    uint64_t begun_ns;
+    struct { const char *stage; double us; } times[6];
+    int time_count;
+};
+
+static void release_image(struct image *image)
+{
+    if (image)
+        image_release(image);
+}
+
+struct request *core_retain_request(struct request *request)
+{
+    __atomic_add_fetch(&request->references, 1, __ATOMIC_RELAXED);
+    return request;
+}
+
+void core_release_request(struct request *request)
+{
+    if (!request || __atomic_sub_fetch(&request->references, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    free(request->source);
+    free(request->name);
+    free(request->cdef);
+    free(request->fail);
+    core_free_carry_options(&request->carry_options);
+    release_image(request->live);
+    release_image(request->image);
+    free(request);
+}
+
+static struct load *new_load(struct request *request)
+{
+    struct load *load = calloc(1, sizeof *load);
+    load->function = LUA_NOREF;
+    load->request = core_retain_request(request);
+    load->image = request->image ? image_retain(request->image) : NULL;
+    return load;
+}
+
+static void free_load(struct load *load)
+{
+    release_image(load->image);
+    core_release_request((struct request *)load->request);
+    free(load);
+}
+
+/* The stages --------------------------------------------------------------------------------- */
+
+static void begin(struct load *load)
+{
+    load->begun_ns = uv_hrtime();
+}
+
+static void end(struct load *load, const char *stage)
+{
+    load->times[load->time_count].stage = stage;
+    load->times[load->time_count++].us = (double)(uv_hrtime() - load->begun_ns) / 1e3;
+}
+
+/* Should this stage fail on purpose (t.fail_at)? */
+static bool must_fail(struct load *load, const char *stage)
+{
+    if (!load->request->fail || strcmp(load->request->fail, stage) != 0)
+        return false;
+    return !error_set_stage(&load->error, stage, "%s: failure injected at stage '%s'", load->request->source, stage);
+}
+
+/* Give the new image's functions the types that the live one's were asked for, so that the commit
+ * need not read any. */
+static void resolve_used(struct image *image, struct image *live)
+{
+    for (size_t i = 0; live && i < live->export_count; i++) {
+        struct export *export = NULL;
+        if (live->exports[i].thunk != call_lazy)
+            export = image_find_export(image, live->exports[i].name);
+        if (export && image_resolve_export(export, NULL))
+            call_compile(export);
+    }
+}
+
+static bool probe(struct load *load)
+{
+    if (!load->request->wants_probe && !must_fail(load, "probe"))
+        return true;
+    begin(load);
+    bool ok = !must_fail(load, "probe") &&
+              probe_open(stage_path(load->image->stage), load->request->source, load->request->probe_limit_ms,
+                         &load->error);
+    if (!ok)
+        snprintf(load->error.stage, sizeof load->error.stage, "probe");
+    end(load, "probe");
+    return ok;
+}
+
+static void open_image(void *context)
+{
+    struct load *load = context;
+    struct image_options options = {.cdef = load->request->cdef};
+    if (!probe(load))
+        return;
+    begin(load);
+    load->ok = !must_fail(load, "open") && image_open(load->image, &options, &load->error);
+    if (!load->ok && !load->error.stage[0])
+        snprintf(load->error.stage, sizeof load->error.stage, "open");
+    end(load, "open");
+    if (!load->ok)
+        return;
+    begin(load);
+    resolve_used(load->image, load->request->live);
+    end(load, "types");
+    if (load->request->wants_carry && load->request->live) {
+        begin(load);
+        load->carry = carry_plan(load->request->live, load->image, &load->request->carry_options, &load->error);
+        if (!load->carry)
+            snprintf(load->error.stage, sizeof load->error.stage, "carry");
+        load->ok = load->carry != NULL;
+        end(load, "plan");
+    }
+}
+
+static void take(void *context)
+{
+    struct load *load = context;
+    begin(load);
+    struct stage *stage = NULL;
+    if (!must_fail(load, "copy")) {
+        stage = stage_copy(load->request->source, load->request->name, &load->error);
+        if (!stage)
+            snprintf(load->error.stage, sizeof load->error.stage, "copy");
+    }
+    end(load, "copy");
+    if (!stage)
+        return;
+    if (load->request->live && stage_same_content(stage, load->request->live->stage)) {
+        load->is_unchanged = load->ok = true;
+        stage_free(stage);
+        return;
+    }
+    begin(load);
+    if (must_fail(load, "verify"))
+        stage_free(stage);
+    else
+        load->image = image_verify(stage, load->request->source, &load->error);
+    load->ok = load->image != NULL;
+    end(load, "verify");
+    if (load->ok && load->request->opens)
+        open_image(load);
+}
+
+static void close_image(void *context)
+{
+    struct load *load = context;
+    image_close(load->image);
+    load->ok = load->image->state == IMAGE_GONE;
+}
+
+struct load *core_run_request(struct request *request)
+{
+    struct load *load = new_load(request);
+    take(load);
+    return load;
+}
+
+/* Results ------------------------------------------------------------------------------------ */
+
+static void set_string(lua_State *L, const char *name, const char *value)
+{
+    lua_pushstring(L, value);
+    lua_setfield(L, -2, name);
+}
+
+static void push_times(lua_State *L, const struct load *load)
+{
+    lua_createtable(L, 0, load->time_count);
+    for (int i = 0; i < load->time_count; i++) {
+        lua_pushnumber(L, load->times[i].us);
+        lua_setfield(L, -2, load->times[i].stage);
+    }
+}
+
+void core_push_load(lua_State *L, struct load *load)
+{
+    lua_pushboolean(L, load->ok);
+    if (load->image)
+        core_push_image(L, image_retain(load->image));
+    else
+        lua_pushnil(L);
+    lua_createtable(L, 0, 6);
+    lua_pushboolean(L, load->is_unchanged);
+    lua_setfield(L, -2, "unchanged");
+    if (!load->ok) {
+        set_string(L, "stage", load->error.stage);
+        set_string(L, "error", load->error.text);
+    }
+    if (load->carry) {
+        core_push_carry(L, load->carry);
+        lua_setfield(L, -2, "carry");
+    }
+    if (load->image)
+        lua_pushinteger(L, (lua_Integer)stage_size(load->image->stage));
+    else
+        lua_pushnil(L);
+    lua_setfield(L, -2, "bytes");
+    lua_pushinteger(L, load->request->live ? load->request->live->generation : 0);
+    lua_setfield(L, -2, "from");
+    push_times(L, load);
+    lua_setfield(L, -2, "us");
+    free_load(load);
+}
+
+static void finish(lua_State *L, void *context)
+{
+    struct load *load = context;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, load->function);
+    luaL_unref(L, LUA_REGISTRYINDEX, load->function);
+    core_push_load(L, load);
+    host_call(L, 3, "error in a reload");
+}
+
+/* Run the job at once, or on the loader thread when a callback stands at `index`. */
+static int start(lua_State *L, int index, void (*job)(void *), struct load *load)
+{
+    if (lua_isnoneornil(L, index)) {
+        job(load);
+        core_push_load(L, load);
+        return 3;
+    }
+    lua_pushvalue(L, index);
+    load->function = luaL_ref(L, LUA_REGISTRYINDEX);
+    host_work(host_of(L), job, finish, load);
+    return 0;
+}
+
+/* For Lua ------------------------------------------------------------------------------------ */
+
+static char *copy_field(lua_State *L, int index, const char *name)
+{
+    lua_getfield(L, index, name);
+    const char *text = lua_tostring(L, -1);
+    char *copy = text ? strdup(text) : NULL;
+    lua_pop(L, 1);
+    return copy;
+}
+
+static struct image *retain_field(lua_State *L, int index, const char *name)
+{
+    lua_getfield(L, index, name);
+    struct image *image = core_opt_image(L, -1);
+    lua_pop(L, 1);
+    return image ? image_retain(image) : NULL;
+}
+
+struct request *core_read_request(lua_State *L, int index)
+{
+    luaL_checktype(L, index, LUA_TTABLE);
+    struct request *request = calloc(1, sizeof *request);
+    request->references = 1;
+    request->source = copy_field(L, index, "source");
+    request->name = copy_field(L, index, "name");
+    request->cdef = copy_field(L, index, "cdef");
+    request->fail = copy_field(L, index, "fail");
+    request->live = retain_field(L, index, "live");
+    request->image = retain_field(L, index, "image");
+    lua_getfield(L, index, "opens");
+    request->opens = lua_toboolean(L, -1);
+    lua_getfield(L, index, "probe");
+    request->wants_probe = lua_isinteger(L, -1);
+    request->probe_limit_ms = (unsigned)lua_tointeger(L, -1);
+    lua_getfield(L, index, "carry");
+    request->wants_carry = lua_toboolean(L, -1);
+    if (request->wants_carry)
+        core_read_carry_options(L, lua_gettop(L), &request->carry_options);
+    lua_pop(L, 3);
+    return request;
+}
+
+static struct load *read_load(lua_State *L)
+{
+    struct request *request = core_read_request(L, 1);
+    struct load *load = new_load(request);
+    core_release_request(request);
+    return load;
+}
+
+/* core.take(request [, f]): copy and verify; with request.opens then what core.open does. Returns, or calls f
+ * with, ok, image, info; info.unchanged when the content is the live image's. The request:
+ *   source, name   the user's path; what the copy is called
+ *   live           the image to compare with, to take signatures from, to carry from; nil the first time
+ *   cdef, probe    declarations; limit of the probe in ms, nil: no probe
+ *   carry          how to carry from `live` (mode or names), nil: not at all
+ *   fail           the stage that fails on purpose, nil: none */
+static int l_take(lua_State *L)
+{
+    return start(L, 2, take, read_load(L));
+}
+
+/* core.open(request [, f]): probe, open, read the types in use, plan the carry of request.image. Results as of
+ * core.take. */
+static int l_open(lua_State *L)
+{
+    return start(L, 2, open_image, read_load(L));
+}
+
+/* core.close(image [, f]): unload. ok is false when it stays mapped; image_info says why. */
+static int l_close(lua_State *L)
+{
+    struct request *request = calloc(1, sizeof *request);
+    request->references = 1;
+    request->image = image_retain(core_check_image(L, 1));
+    struct load *load = new_load(request);
+    core_release_request(request);
+    return start(L, 2, close_image, load);
+}
+
+void core_open_load(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"take", l_take}, {"open", l_open}, {"close", l_close}, {NULL, NULL},
+    };
+    luaL_setfuncs(L, functions, 0);
+}
