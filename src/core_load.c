@@ -125,6 +125,7 @@ static bool probe(struct load *load)
     if (!ok)
         snprintf(load->error.stage, sizeof load->error.stage, "probe");
     end(load, "probe");
+    load->ok = ok;
     return ok;
 }
 

@@ -40,8 +40,16 @@ local recheck_ms = 100
 
 local late_event_ns = 50000000 -- after the end of a build its change is still taken to be the build's
 
-local function is_missing(path)
-  return uv.fs_stat(path) == nil
+-- What the file looks like from outside, nil if there is none.
+local function status(path)
+  local stat = uv.fs_stat(path)
+  return stat and ("%d:%d:%d.%09d"):format(stat.ino, stat.size, stat.mtime.sec, stat.mtime.nsec)
+end
+
+-- Is there a file, and is it another than the one that a call of reload() has just failed to load?
+local function is_worth_loading(owner)
+  local now = status(owner.path)
+  return now ~= nil and now ~= owner.failed_status
 end
 
 -- Throws away what the watcher has begun by itself, done or not.
@@ -74,7 +82,7 @@ local function recheck_later(owner)
   if owner.recheck then owner.recheck:stop() end
   owner.recheck = core.alarm(recheck_ms, function()
     local handle = owner.refused or owner.live and owner.live.handle
-    if not owner.is_closed and handle and core.is_outdated(handle) and not is_missing(owner.path) then
+    if not owner.is_closed and handle and core.is_outdated(handle) and status(owner.path) then
       M.on_change(owner, core.now())
     end
   end)
@@ -91,9 +99,11 @@ local function pump(owner)
     while owner.pending and not owner.is_closed do
       owner.pending = false
       owner.attempt = owner.attempt + 1
-      if not is_missing(owner.path) then
+      if is_worth_loading(owner) then
         run_change(owner)
         recheck_later(owner)
+      else
+        drop_prefetched(owner)
       end
     end
     owner.busy = nil
@@ -144,7 +154,10 @@ end
 --- @return table? report when the reload was refused
 function Plugin:reload()
   return exclusively(open_owner(self), function(owner)
-    return (reload.run(owner, { kind = "reload" }))
+    local seen = status(owner.path)
+    local report = reload.run(owner, { kind = "reload" })
+    owner.failed_status = not report.ok and seen or nil
+    return report
   end)
 end
 
