@@ -74,7 +74,7 @@ static void check_duplicate(struct parser *parser, const struct members *members
 static void parse_member(struct parser *parser, const struct specifiers *specifiers,
                          struct members *members)
 {
-    struct declarator declarator = {specifiers->type, NULL, parser->here.token};
+    struct declarator declarator = {.type = specifiers->type, .token = parser->here.token};
     if (!token_is(parser, ":"))
         declarator = declarator_parse(parser, specifiers->type, true);
     struct member *member = add_member(members);
@@ -82,6 +82,7 @@ static void parse_member(struct parser *parser, const struct specifiers *specifi
     member->name = declarator.name;
     member->type = declarator.type;
     member->attributes = specifiers->attributes;
+    specifier_add_attributes(&member->attributes, &declarator.attributes);
     if (token_accept(parser, ":"))
         parse_width(parser, member);
     else if (!member->name)

@@ -35,11 +35,9 @@ static void add_parameter(struct parameters *parameters, struct parameter parame
 
 static void parse_parameter(struct parser *parser, struct parameters *parameters)
 {
-    struct attributes ignored = {0};
     struct token start = parser->here.token;
     struct specifiers specifiers = specifier_parse(parser);
     struct declarator declarator = declarator_parse(parser, specifiers.type, true);
-    specifier_parse_attributes(parser, &ignored);
     const struct type *type = as_parameter(parser->table, declarator.type);
     bool is_list_end = token_is(parser, ")") && parameters->count == 0;
     if (specifiers.is_typedef)
@@ -208,16 +206,18 @@ static void parse_nested(struct parser *parser, struct declarator *declarator, b
 
 struct declarator declarator_parse(struct parser *parser, const struct type *base, bool allows_name)
 {
-    struct attributes ignored = {0};
-    struct declarator declarator = {parse_pointers(parser, base), NULL, parser->here.token};
+    struct declarator declarator = {.type = parse_pointers(parser, base)};
+    declarator.token = parser->here.token;
     if (is_nested(parser)) {
         parse_nested(parser, &declarator, allows_name);
+        specifier_parse_attributes(parser, &declarator.attributes);
         return declarator;
     }
     if (allows_name && parser->here.token.kind == TOKEN_NAME) {
         declarator.name = token_take_name(parser, "a name");
-        specifier_parse_attributes(parser, &ignored);
+        specifier_parse_attributes(parser, &declarator.attributes);
     }
     declarator.type = parse_suffixes(parser, declarator.type);
+    specifier_parse_attributes(parser, &declarator.attributes);
     return declarator;
 }

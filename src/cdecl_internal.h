@@ -104,6 +104,7 @@ bool specifier_is_start(struct parser *parser);
 struct specifiers specifier_parse(struct parser *parser);
 /* Any number of __attribute__ and __asm__; what is given is added to `attributes`. */
 void specifier_parse_attributes(struct parser *parser, struct attributes *attributes);
+void specifier_add_attributes(struct attributes *attributes, const struct attributes *more);
 /* const, volatile, restrict, _Atomic: takes one if it is there. */
 bool specifier_accept_qualifier(struct parser *parser, bool *is_const, bool *is_volatile);
 /* A type in itself, as in sizeof(type): specifiers and a declarator without name. */
@@ -137,6 +138,7 @@ struct declarator {
     const struct type *type;
     const char *name;        /* NULL: none */
     struct token token;      /* the name, or where it would be */
+    struct attributes attributes;   /* those behind the name */
 };
 
 /* `allows_name`: a name may come, else it is an abstract one. */

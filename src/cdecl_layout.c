@@ -126,7 +126,6 @@ static void choose_unit(struct types *table, struct field *field, const struct m
         struct type *type = types_add(table, TYPE_UNSUPPORTED);
         type->reason = "a bit-field that no storage unit holds";
         field->type = type;
-        field->offset = byte;
         return;
     }
     field->type = with_size(table, member->type, size);

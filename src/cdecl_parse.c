@@ -86,7 +86,7 @@ static void parse_declarator(struct parser *parser, const struct specifiers *spe
     struct declarator declarator = declarator_parse(parser, specifiers->type, true);
     if (!declarator.name)
         token_fail_expected(parser, "a name");
-    specifier_parse_attributes(parser, &attributes);
+    specifier_add_attributes(&attributes, &declarator.attributes);
     refuse_rest(parser, &declarator);
     if (parser->has_failed)
         return;

@@ -197,6 +197,13 @@ void specifier_parse_attributes(struct parser *parser, struct attributes *attrib
     }
 }
 
+void specifier_add_attributes(struct attributes *attributes, const struct attributes *more)
+{
+    attributes->is_packed |= more->is_packed;
+    if (more->align > attributes->align)
+        attributes->align = more->align;
+}
+
 bool specifier_accept_qualifier(struct parser *parser, bool *is_const, bool *is_volatile)
 {
     bool is_const_word = is_one_of(parser, const_words);
