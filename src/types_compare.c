@@ -80,11 +80,18 @@ static bool same_text(const char *a, const char *b)
     return a == b || (a && b && strcmp(a, b) == 0);
 }
 
+/* Bits of a bit-field; 0 for one as wide as its type: some compilers call that a whole member. */
+static unsigned bits_of(const struct field *field)
+{
+    bool is_whole = field->bit_offset == 0 && field->bit_size == field->type->size * 8;
+    return is_whole ? 0 : field->bit_size;
+}
+
 static bool same_fields(struct comparison *comparison, const struct type *a, const struct type *b)
 {
     for (uint64_t i = 0; i < a->count; i++) {
         const struct field *x = &a->fields[i], *y = &b->fields[i];
-        if (x->offset != y->offset || x->bit_offset != y->bit_offset || x->bit_size != y->bit_size)
+        if (x->offset != y->offset || x->bit_offset != y->bit_offset || bits_of(x) != bits_of(y))
             return false;
         if (!same_text(x->name, y->name) || !expect_same_const(comparison, x->type, y->type))
             return false;
