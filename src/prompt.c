@@ -64,8 +64,10 @@ static char *plain_line(const char *prompt)
 
 static const char *prompt_text(lua_State *L, bool is_first)
 {
-    if (lua_getglobal(L, is_first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL)
+    if (lua_getglobal(L, is_first ? "_PROMPT" : "_PROMPT2") == LUA_TNIL) {
+        lua_pop(L, 1);
         lua_pushstring(L, is_first ? "> " : ">> ");
+    }
     const char *text = luaL_tolstring(L, -1, NULL);
     lua_remove(L, -2);
     return text;
