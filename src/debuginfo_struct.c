@@ -90,9 +90,9 @@ static bool place_bits(struct types *table, struct field *field, uint64_t positi
         field->bit_offset = (uint16_t)(position - offset * 8);
         return true;
     }
-    for (uint64_t size = declared; size > 0 && size <= limit; size /= 2) {   /* ends with the struct */
+    for (uint64_t size = declared; size > 0; size /= 2) {     /* one that ends with the struct */
         uint64_t offset = limit - size;
-        if (offset * 8 > position || position + bits > limit * 8)
+        if (size > limit || offset * 8 > position || position + bits > limit * 8)
             continue;
         field->type = with_size(table, field->type, size);
         field->offset = offset;
