@@ -1,7 +1,7 @@
 --- hotlua help [COMMAND], hotlua --help.
 local commands = require "hotlua.commands"
 
-local general = [[
+local general = [==[
 usage: hotlua [options] [script [args]]
        hotlua COMMAND ...
 
@@ -27,7 +27,7 @@ commands (a script of such a name is ./NAME):
   stubs            write LuaLS annotations for a plugin
   new              make a ready project
   help COMMAND     say more about one
-]]
+]==]
 
 local more = {
   test = [[
