@@ -35,11 +35,10 @@ int call_lazy(lua_State *L, struct slot *slot)
         frame->stack = (uintptr_t)__builtin_frame_address(0) | FRAME_IS_HOST;
         resolve(export);
         slot_refresh(slot, export);
-        thunk = export->thunk;
         thread->top = frame;
     }
     call_unpin(frame);
-    return thunk(L, slot);
+    return slot->usual(L, slot);
 }
 
 int call_refused(lua_State *L, struct slot *slot)
@@ -60,9 +59,8 @@ int call_refused(lua_State *L, struct slot *slot)
 int call_absent(lua_State *L, struct slot *slot)
 {
     const struct plugin *plugin = slot->plugin;
-    slot_entry *thunk = slot->bound->thunk;
-    if (thunk != call_absent)
-        return thunk(L, slot);
+    if (slot->bound->thunk != call_absent)
+        return slot->usual(L, slot);
     if (!plugin->live)
         return luaL_error(L, "plugin '%s' is closed ('%s' cannot be called)", plugin->name, slot->name);
     if (slot->gone_since == 0)

@@ -46,7 +46,7 @@ static _Unwind_Reason_Code note_frame(struct _Unwind_Context *context, void *arg
     struct crash *crash = walk->crash;
     int is_exact = 0;
     void *address = (void *)_Unwind_GetIPInfo(context, &is_exact);
-    if (_Unwind_GetCFA(context) > walk->end && walk->is_above)
+    if (_Unwind_GetCFA(context) >= walk->end && walk->is_above)
         return _URC_NORMAL_STOP;
     if (walk->is_above && crash->trace_count < GUARD_TRACE)
         crash->trace[crash->trace_count++] = address;

@@ -159,7 +159,7 @@ static int call_safe_point(lua_State *L, struct slot *slot)
     struct host *host = slot->plugin->owner;
     if (pthread_equal(host->thread, pthread_self()))
         host_drain(host, L);
-    return slot->bound->thunk(L, slot);
+    return slot->usual(L, slot);
 }
 
 static void on_wake(uv_async_t *wake)

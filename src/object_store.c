@@ -26,9 +26,18 @@ static bool expected(lua_State *L, int index, const char *what, struct error *er
     return error_set(error, "%s expected, got %s", what, object_name_of(L, index, name, sizeof name));
 }
 
+/* What C calls a const char * is a string to Lua. */
+static bool is_text(const struct type *type)
+{
+    const struct type *plain = type->plain;
+    return plain->kind == TYPE_POINTER && plain->target->is_const && plain->target->plain->is_char;
+}
+
 static bool type_expected(lua_State *L, int index, const struct type *type, struct error *error)
 {
     char name[256];
+    if (is_text(type))
+        return expected(L, index, "string", error);
     return expected(L, index, object_spell(type, name, sizeof name), error);
 }
 

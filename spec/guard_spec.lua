@@ -1,0 +1,138 @@
+-- Crashes and time limits in plugin calls.
+local hot = require "hotlua"
+local t = require "hotlua.test"
+
+local source = [[
+#include <assert.h>
+#include <stdlib.h>
+#include <stdint.h>
+#include <signal.h>
+static int count;
+int volatile zero;
+int touched(void) { return count; }
+__attribute__((noinline)) static int read_from(int *p) { return *p; }
+int segv(void) { count++; return read_from((int *)16); }
+int fpe(void) { return 7 / zero; }
+int ill(void) { __builtin_trap(); }
+int aborts(void) { abort(); }
+int asserts(int x) { assert(x == 1); return x; }
+int trap(void) { raise(SIGTRAP); return 1; }
+int bus(void) { raise(SIGBUS); return 1; }
+__attribute__((noinline)) int deep(int n) { volatile char room[512]; room[0] = (char)n; return deep(n + 1) + room[0]; }
+int null_call(void) { int (*volatile f)(void) = 0; return f(); }
+int call_back(int (*f)(int), int x) { return f(x) + 1; }
+int call_and_crash(int (*f)(int), int x) { int r = f(x); return r + read_from((int *)24); }
+int forever(void) { for (;;) count++; }
+int version(void) { return 1; }
+]]
+
+local function crash(fn, ...)
+  local ok, message = pcall(fn, ...)
+  assert.is_false(ok)
+  return message
+end
+
+describe("a crash in a call", function()
+  local plugin, api
+  before_each(function()
+    plugin = t.load(source, { guard = { crash = "error" } })
+    api = plugin.api
+  end)
+
+  for name, pattern in pairs {
+    segv = "SIGSEGV in 'read_from'.*%.c:8", fpe = "SIGFPE in 'fpe'", ill = "SIGILL in 'ill'",
+    aborts = "SIGABRT in 'aborts'", trap = "SIGTRAP in 'trap'", bus = "SIGBUS in 'bus'",
+    null_call = "SIGSEGV in 'null_call'",
+  } do
+    it("becomes a Lua error: " .. name, function()
+      for _ = 1, 3 do
+        assert.matches(pattern, crash(api[name]))
+      end
+      assert.are.equal(1, api.version())
+    end)
+  end
+
+  it("names a failed assertion and a used-up stack", function()
+    assert.matches("SIGABRT in 'asserts'", crash(api.asserts, 2))
+    assert.matches("SIGSEGV in 'deep'.*stack overflow", crash(api.deep, 1))
+    assert.are.equal(1, api.asserts(1))
+  end)
+
+  it("shows the C frames above it", function()
+    local message = crash(api.segv)
+    assert.matches("%[C%] read_from at .-%.c:8\n%s*%[C%] segv at .-%.c:9$", message)
+  end)
+
+  it("unwinds to the level that it belongs to", function()
+    local inner
+    local result = api.call_back(function(x)
+      inner = crash(api.segv)
+      return x * 2
+    end, 5)
+    assert.are.equal(11, result)
+    assert.matches("SIGSEGV in 'read_from'", inner)
+    assert.matches("SIGSEGV", crash(api.call_and_crash, function(x) return x end, 1))
+    assert.are.equal(11, api.call_back(function(x) return x * 2 end, 5))
+  end)
+
+  it("leaves the count of callers right, and the broken image mapped", function()
+    local core = require "hotlua.core"
+    local image = require("hotlua.plugin").owner_of(plugin).live
+    crash(api.segv)
+    assert.is_false(core.is_inside(image.handle))
+    plugin:close()
+    local left = plugin:info().images
+    assert.are.equal("held", left[1].state)
+    assert.matches("it crashed: SIGSEGV", left[1].why)
+  end)
+
+  it("names the plugin and its generation", function()
+    local name = plugin:info().name
+    assert.matches("%(plugin '" .. name:gsub("%-", "%%-") .. "', generation 1%)", crash(api.segv))
+  end)
+end)
+
+describe("guard.crash = 'rollback'", function()
+  it("puts the previous generation back with its state, and holds the broken one", function()
+    local plugin = t.load([[
+      static int count; int next(void) { return ++count; }
+      int version(void) { return 1; } ]])
+    plugin.api.next()
+    plugin.api.next()
+    assert(t.swap(plugin, [[
+      static int count; int next(void) { return *(volatile int *)(long)count * 0 + ++count; }
+      int version(void) { return 2; } ]]))
+    local rolled_back
+    plugin:on("rolled_back", function(report) rolled_back = report end)
+    assert.are.equal(2, plugin.api.version())
+    assert.matches("SIGSEGV", crash(plugin.api.next))
+    assert.are.equal(1, plugin.api.version())
+    assert.are.equal(3, plugin.api.next())
+    assert.is_true(rolled_back.ok)
+    assert.are.equal(1, plugin:info().generation)
+    local states = {}
+    for _, image in ipairs(plugin:info().images) do states[image.generation] = image.state end
+    assert.are.equal("held", states[2])
+  end)
+end)
+
+describe("guard.timeout_ms", function()
+  it("ends an endless loop in a call", function()
+    local plugin = t.load(source, { guard = { crash = "error", timeout_ms = 50 } })
+    assert.matches("timeout in 'forever'", crash(plugin.api.forever))
+    assert.are.equal(1, plugin.api.version())
+    assert.matches("timeout", crash(plugin.api.forever))
+  end)
+
+  it("leaves calls that are quick enough alone", function()
+    local plugin = t.load(source, { guard = { timeout_ms = 1000 } })
+    for _ = 1, 100 do assert.are.equal(1, plugin.api.version()) end
+    assert.are.equal(11, plugin.api.call_back(function(x) return x * 2 end, 5))
+  end)
+end)
+
+describe("hot.load's guard", function()
+  it("refuses what it does not know", function()
+    assert.error_matches(function() hot.load("x.so", { guard = { crash = "ignore" } }) end, "guard%.crash")
+  end)
+end)
