@@ -6,7 +6,7 @@
 #include <string.h>
 #include <wchar.h>
 
-enum { MAX_WORDS = 8, MAX_ALIGN = 1 << 28 };
+enum { MAX_WORDS = 8, MAX_ALIGN = 1 << 28, DEFAULT_ALIGN = 16 };
 
 static bool is_one_of(const struct parser *parser, const char *const *words)
 {
@@ -150,7 +150,7 @@ static void parse_attribute(struct parser *parser, struct attributes *attributes
         add_alignment(parser, attributes, value_parse(parser));
         token_expect(parser, ")");
     } else if (is_attribute(name, "aligned")) {
-        add_alignment(parser, attributes, __BIGGEST_ALIGNMENT__ < 16 ? __BIGGEST_ALIGNMENT__ : 16);
+        add_alignment(parser, attributes, DEFAULT_ALIGN);
     } else if (token_is(parser, "(")) {
         token_skip_brackets(parser);
     }
