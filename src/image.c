@@ -50,8 +50,7 @@ struct image *image_of_address(const void *address)
     return found;
 }
 
-/* What the loader would accept but a reload cannot live with. */
-static bool refuse_unsafe(const struct image *image, struct error *error)
+bool image_is_reloadable(const struct image *image, struct error *error)
 {
     const struct elf_facts *facts = &image->facts;
     if (facts->has_unique)
@@ -108,7 +107,7 @@ static void rebase_exports(struct image *image)
     }
 }
 
-struct image *image_verify(struct stage *stage, const char *source, struct error *error)
+struct image *image_examine(struct stage *stage, const char *source, struct error *error)
 {
     struct image *image = calloc(1, sizeof *image);
     image->references = 1;
@@ -119,12 +118,17 @@ struct image *image_verify(struct stage *stage, const char *source, struct error
         image_release(image);
         return NULL;
     }
-    if (!refuse_unsafe(image, error)) {
-        image_release(image);
-        return NULL;
-    }
     make_exports(image);
     return image;
+}
+
+struct image *image_verify(struct stage *stage, const char *source, struct error *error)
+{
+    struct image *image = image_examine(stage, source, error);
+    if (!image || image_is_reloadable(image, error))
+        return image;
+    image_release(image);
+    return NULL;
 }
 
 bool image_read_types(struct image *image, const struct image_options *options, struct error *error)

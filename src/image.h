@@ -58,6 +58,10 @@ struct image_options {
 /* Check the staged copy and read its symbols; takes over `stage` in any case. Nothing is mapped for
  * execution yet. One reference. */
 struct image *image_verify(struct stage *stage, const char *source, struct error *error);
+/* The same of a file that is only looked at: what the loader would accept but a reload cannot live
+ * with is not refused; image_is_reloadable says whether there is such a thing, and what. */
+struct image *image_examine(struct stage *stage, const char *source, struct error *error);
+bool image_is_reloadable(const struct image *image, struct error *error);
 
 /* dlopen the verified image (RTLD_NOW | RTLD_LOCAL) and prove that what came is new and whole;
  * open its debug info, take its pristine values. Constructors run here. */

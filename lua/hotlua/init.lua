@@ -3,6 +3,7 @@ local check = require "hotlua.check"
 local core = require "hotlua.core"
 local folder = require "hotlua.folder"
 local group = require "hotlua.group"
+local inspect = require "hotlua.inspect"
 local module = require "hotlua.module"
 local plugin = require "hotlua.plugin"
 local policy = require "hotlua.policy"
@@ -52,6 +53,13 @@ function M.self()
     enums = core.new_enums(handle), exports = function() return core.exports(handle) end,
   }
   return self_object
+end
+
+--- What is in a shared object, which is not loaded for that; raises when it is none.
+--- @param path string
+--- @return table { path, bytes, size, build_id, needed, exports, functions, variables, types, … }
+function M.inspect(path)
+  return inspect.inspect(path)
 end
 
 --- Compares two files: what a reload would keep, convert, reset and refuse.

@@ -41,6 +41,7 @@ the exit status is busted's.
 Shows, as C text, what the shared object exports (functions with their signatures, variables with
 sizes) and its named types with offsets and sizes. The file is not loaded: nothing of it runs.
 Names and types come from its debug information (compile with -g).
+  NAME ...         only these functions, variables and types: quick on large files
   --json           the same as JSON (needs lua-dkjson)
 ]],
   check = [[

@@ -4,7 +4,7 @@ local M = {}
 
 local usages = {
   test = "hotlua test [busted options] [--isolate] [--jobs N] [--watch] [paths]",
-  inspect = "hotlua inspect FILE.so [--json]",
+  inspect = "hotlua inspect FILE.so [NAME ...] [--json]",
   check = "hotlua check OLD.so NEW.so [--json]",
   stubs = "hotlua stubs FILE.so",
   new = "hotlua new NAME",
@@ -88,6 +88,43 @@ function M.need(name, package)
   local ok, module = pcall(require, name)
   if ok then return module end
   M.fail(("the Lua module '%s' is missing; install it: sudo apt install %s"):format(name, package))
+end
+
+-- Lists are arrays also when empty; dkjson cannot know that of a table.
+local function mark_lists(dkjson, value, lists)
+  for key, field in pairs(value) do
+    if type(field) == "table" then
+      mark_lists(dkjson, field, lists)
+      if #field > 0 or (next(field) == nil and not lists[key]) then
+        setmetatable(field, { __jsontype = "array" })
+      elseif lists[key] then
+        setmetatable(field, { __jsontype = "object" })
+      end
+    end
+  end
+  return value
+end
+
+--- The table as indented JSON, keys sorted, integers whole. `objects` names the fields that are
+--- objects even when empty.
+--- @param value table
+--- @param objects table<string, true>?
+--- @return string
+function M.json(value, objects)
+  local dkjson = M.need("dkjson", "lua-dkjson")
+  mark_lists(dkjson, value, objects or {})
+  local keys = {}
+  local function collect(t)
+    for key, field in pairs(t) do
+      if type(key) == "string" then keys[key] = true end
+      if type(field) == "table" then collect(field) end
+    end
+  end
+  collect(value)
+  local order = {}
+  for key in pairs(keys) do order[#order + 1] = key end
+  table.sort(order)
+  return dkjson.encode(value, { indent = true, keyorder = order }) .. "\n"
 end
 
 return M
