@@ -54,6 +54,7 @@ lost it prints a `migrate` function to be filled in. Exit status 1 if the reload
 Writes annotations (---@meta) for the Lua language server to standard output: functions, structs
 and enums of the plugin, so that an editor completes and checks `plugin.api.NAME(...)`.
     hotlua stubs counter.so > stubs/counter.lua
+  --hotlua         those of hotlua itself
 ]],
   new = [[
 Makes a folder NAME with a plugin in C, main.lua with a policy and a migration, a spec with a reload
