@@ -399,8 +399,10 @@ void host_close(struct host *host)
         host_call(L, 0, "closing");
     else
         lua_pop(L, 1);
+    host_await(host, 1);                 /* jobs that the watcher began keep no loop alive */
     while (job_count(host) > 0)
         host_turn(host, true);
+    host_await(host, -1);
     host->is_closing = true;
     uv_unref((uv_handle_t *)&host->wake);
     host_turn(host, false);

@@ -1,5 +1,6 @@
 --- What a reload would keep, reset and refuse, from two images' types alone.
 local core = require "hotlua.core"
+local draft = require "hotlua.draft"
 
 local M = {}
 
@@ -28,11 +29,68 @@ function M.exports(old, new)
   return sorted(added), sorted(removed), sorted(changed)
 end
 
---- The whole comparison of two verified images.
+-- { name, before, after }, sorted by name, of what is not the same text on both sides.
+local function compare(before, after, wants_all)
+  local list = {}
+  for name, text in pairs(before) do
+    local now = after[name]
+    if now ~= text and (now or wants_all) then list[#list + 1] = { name = name, before = text, after = now } end
+  end
+  for name, text in pairs(wants_all and after or {}) do
+    if not before[name] then list[#list + 1] = { name = name, after = text } end
+  end
+  table.sort(list, function(a, b) return a.name < b.name end)
+  return list
+end
+
+local function declared_functions(image)
+  local texts = {}
+  for name, kind in pairs(core.export_names(image)) do
+    if kind == "function" then texts[name] = core.inspect_named(image, name).signature or name .. "()" end
+  end
+  return texts
+end
+
+local function declared_variables(image)
+  local texts, names = {}, {}
+  for _, variable in ipairs(core.variables(image)) do
+    texts[variable.name] = variable.type or "unknown"
+    names[#names + 1] = variable.name
+  end
+  return texts, names
+end
+
+-- What is worked out at the first look, since a policy seldom looks.
+local function late_fields(old, new, diff)
+  local late = {}
+  function late.functions() return compare(declared_functions(old), declared_functions(new), true) end
+  function late.variables() return compare(declared_variables(old), declared_variables(new), true) end
+  function late.types()
+    return compare(core.inspect_definitions(old), core.inspect_definitions(new), false)
+  end
+  function late.migrate() return draft.write(old, new, diff) end
+  return late
+end
+
+local function fill_later(diff, late)
+  return setmetatable(diff, {
+    __index = function(_, key)
+      local work = late[key]
+      if not work then return nil end
+      late[key] = nil
+      local value = work()
+      rawset(diff, key, value)
+      return value
+    end,
+  })
+end
+
+--- The whole comparison of two verified images. `types`, `functions` and `variables` list those that changed as
+--- { name, before, after } in C text (nil on the side where there is none); `migrate` is the text of a function to be
+--- filled in, nil when nothing would be lost.
 --- @param options table? of hot.load: `carry`, `cdef`
---- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held,
---- why,
----   compatible, reasons }
+--- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held, why, refused,
+--- compatible, reasons, functions, variables, types, migrate }
 function M.images(old, new, options)
   options = options or {}
   core.read_types(old, options.cdef)
@@ -45,28 +103,104 @@ function M.images(old, new, options)
     diff[name] = sorted(findings[name] or {})
   end
   diff.why = findings.why or {}
-  local reasons = {}
-  if not plan then reasons[1] = message end
-  for _, name in ipairs(diff.removed) do reasons[#reasons + 1] = ("'%s' is gone"):format(name) end
-  for _, name in ipairs(diff.changed) do reasons[#reasons + 1] = ("the type of '%s' changed"):format(name) end
+  local reasons, refused = {}, {}
+  if not plan then refused[1] = message end
+  for _, name in ipairs(diff.removed) do refused[#refused + 1] = ("'%s' is gone"):format(name) end
+  for _, name in ipairs(diff.changed) do refused[#refused + 1] = ("the type of '%s' changed"):format(name) end
+  for _, text in ipairs(refused) do reasons[#reasons + 1] = text end
   for _, path in ipairs(diff.reset) do
     local why = diff.why[path]
     reasons[#reasons + 1] = ("'%s' would be reset%s"):format(path, why and " (" .. why .. ")" or "")
   end
-  diff.reasons = reasons
+  diff.refused, diff.reasons = refused, reasons
   diff.compatible = #reasons == 0
-  return diff
+  return fill_later(diff, late_fields(old, new, diff))
 end
 
-local function verified(path)
+local function verified(path, position)
+  if type(path) ~= "string" then
+    error(("bad argument #%d to 'check' (string expected, got %s)"):format(position, type(path)), 4)
+  end
   local ok, handle, info = core.take { source = path, name = "check" }
   if not ok then error(info.error, 0) end
   return handle
 end
 
 --- The same of two files; raises when one is not a shared object that could be loaded.
+--- @return table
 function M.files(old, new, options)
-  return M.images(verified(old), verified(new), options)
+  local diff = M.images(verified(old, 1), verified(new, 2), options)
+  for _, name in ipairs { "functions", "variables", "types", "migrate" } do
+    rawset(diff, name, diff[name])
+  end
+  return setmetatable(diff, nil)
+end
+
+-- C-like text ----------------------------------------------------------------------------------
+
+local function add_changes(lines, title, changes)
+  if #changes == 0 then return end
+  lines[#lines + 1] = ("\n// %s"):format(title)
+  for _, change in ipairs(changes) do
+    if change.before then lines[#lines + 1] = "- " .. change.before .. ";" end
+    if change.after then lines[#lines + 1] = "+ " .. change.after .. ";" end
+  end
+end
+
+local function declaration(type_text, name)
+  return type_text and ("%s: %s"):format(name, type_text)
+end
+
+local function variable_changes(list)
+  local changes = {}
+  for i, change in ipairs(list) do
+    changes[i] = {
+      before = declaration(change.before, change.name), after = declaration(change.after, change.name),
+    }
+  end
+  return changes
+end
+
+local function add_state(lines, diff)
+  local state = {}
+  for _, name in ipairs { "kept", "converted", "repointed", "conflicts", "reset", "held" } do
+    for _, path in ipairs(diff[name]) do
+      local why = diff.why[path]
+      state[#state + 1] = ("%-10s %s%s"):format(name, path, why and "    // " .. why or "")
+    end
+  end
+  if #state == 0 then return end
+  lines[#lines + 1] = "\n// state"
+  table.move(state, 1, #state, #lines + 1, lines)
+end
+
+local function add_types(lines, types)
+  for _, change in ipairs(types) do
+    lines[#lines + 1] = ("\n// %s, before"):format(change.name)
+    lines[#lines + 1] = (change.before:gsub("\n$", ""))
+    lines[#lines + 1] = ("// %s, after"):format(change.name)
+    lines[#lines + 1] = (change.after:gsub("\n$", ""))
+  end
+end
+
+--- What M.files found, as text.
+--- @param diff table
+--- @param old string path
+--- @param new string path
+--- @return string
+function M.text(diff, old, new)
+  local lines = { ("// %s -> %s"):format(old, new) }
+  add_changes(lines, "functions", diff.functions)
+  add_changes(lines, "variables", variable_changes(diff.variables))
+  add_state(lines, diff)
+  add_types(lines, diff.types)
+  if diff.migrate then lines[#lines + 1] = "\n-- " .. ("-"):rep(90) .. "\n" .. diff.migrate end
+  if diff.compatible then
+    lines[#lines + 1] = "\ncompatible: a reload would take it and lose nothing"
+  else
+    lines[#lines + 1] = "\nwould be refused:\n  " .. table.concat(diff.reasons, "\n  ")
+  end
+  return table.concat(lines, "\n") .. "\n"
 end
 
 return M

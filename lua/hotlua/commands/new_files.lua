@@ -77,6 +77,7 @@ end
 ]==]
 
 files["spec/@NAME@_spec.lua"] = [==[
+local hot = require "hotlua"
 local t = require "hotlua.test"
 local migrate = require "migrate"
 
@@ -115,7 +116,7 @@ describe("@NAME@", function()
     assert(t.swap(plugin, source("int greetings;", "int refused; long greetings;",
       "%%d", "%%ld")))
     assert.equal(1, plugin.api.stats.greetings)
-    assert.equal("first", tostring(plugin.api.stats.last))
+    assert.equal("first", hot.string(plugin.api.stats.last))
   end)
 
   it("migrates seconds to milliseconds", function()
