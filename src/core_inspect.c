@@ -358,6 +358,17 @@ static int l_inspect_named(lua_State *L)
     return 2;
 }
 
+/* core.inspect_type(image, name) -> the type of that name | nil */
+static int l_inspect_type(lua_State *L)
+{
+    struct image *image = core_check_image(L, 1);
+    const struct type *type = image_lookup_type(image, luaL_checkstring(L, 2));
+    if (!type)
+        return 0;
+    push_type(L, type);
+    return 1;
+}
+
 /* Files -------------------------------------------------------------------------------------- */
 
 /* core.inspect_open(path [, cdef]) -> image handle | nil, message: checked, not loaded */
@@ -413,7 +424,7 @@ void core_open_inspect(lua_State *L)
         {"inspect_open", l_inspect_open}, {"inspect_file", l_inspect_file},
         {"inspect_functions", l_inspect_functions}, {"inspect_variables", l_inspect_variables},
         {"inspect_types", l_inspect_types}, {"inspect_definitions", l_inspect_definitions},
-        {"inspect_named", l_inspect_named}, {NULL, NULL},
+        {"inspect_named", l_inspect_named}, {"inspect_type", l_inspect_type}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
 }

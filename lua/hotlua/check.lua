@@ -1,6 +1,7 @@
 --- What a reload would keep, reset and refuse, from two images' types alone.
 local core = require "hotlua.core"
 local draft = require "hotlua.draft"
+local signature = require "hotlua.signature"
 
 local M = {}
 
@@ -34,7 +35,9 @@ local function compare(before, after, wants_all)
   local list = {}
   for name, text in pairs(before) do
     local now = after[name]
-    if now ~= text and (now or wants_all) then list[#list + 1] = { name = name, before = text, after = now } end
+    if now ~= text and (now or wants_all) then
+      list[#list + 1] = { name = name, before = text, after = now }
+    end
   end
   for name, text in pairs(wants_all and after or {}) do
     if not before[name] then list[#list + 1] = { name = name, after = text } end
@@ -46,25 +49,30 @@ end
 local function declared_functions(image)
   local texts = {}
   for name, kind in pairs(core.export_names(image)) do
-    if kind == "function" then texts[name] = core.inspect_named(image, name).signature or name .. "()" end
+    if kind == "function" then
+      texts[name] = core.inspect_named(image, name).signature or name .. "()"
+    end
   end
   return texts
 end
 
 local function declared_variables(image)
-  local texts, names = {}, {}
+  local texts = {}
   for _, variable in ipairs(core.variables(image)) do
     texts[variable.name] = variable.type or "unknown"
-    names[#names + 1] = variable.name
   end
-  return texts, names
+  return texts
 end
 
 -- What is worked out at the first look, since a policy seldom looks.
 local function late_fields(old, new, diff)
   local late = {}
-  function late.functions() return compare(declared_functions(old), declared_functions(new), true) end
-  function late.variables() return compare(declared_variables(old), declared_variables(new), true) end
+  function late.functions()
+    return compare(declared_functions(old), declared_functions(new), true)
+  end
+  function late.variables()
+    return compare(declared_variables(old), declared_variables(new), true)
+  end
   function late.types()
     return compare(core.inspect_definitions(old), core.inspect_definitions(new), false)
   end
@@ -85,12 +93,25 @@ local function fill_later(diff, late)
   })
 end
 
---- The whole comparison of two verified images. `types`, `functions` and `variables` list those that changed as
---- { name, before, after } in C text (nil on the side where there is none); `migrate` is the text of a function to be
---- filled in, nil when nothing would be lost.
+-- Exports that a caller would miss. A variable whose type changed is no break: it is carried or
+-- reset.
+local function add_breaks(refused, old, new, diff)
+  local is_reset = {}
+  for _, path in ipairs(diff.reset) do is_reset[path] = true end
+  for _, name in ipairs(diff.removed) do
+    if not is_reset[name] then refused[#refused + 1] = ("'%s' is gone"):format(name) end
+  end
+  for _, name in ipairs(diff.changed) do
+    refused[#refused + 1] = signature.broken(old, new, name)
+  end
+end
+
+--- The whole comparison of two verified images. `types`, `functions` and `variables` list those
+--- that changed as { name, before, after } in C text (nil on the side where there is none);
+--- `migrate` is the text of a function to be filled in, nil when nothing would be lost.
 --- @param options table? of hot.load: `carry`, `cdef`
---- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held, why, refused,
---- compatible, reasons, functions, variables, types, migrate }
+--- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held,
+--- why, refused, compatible, reasons, functions, variables, types, migrate }
 function M.images(old, new, options)
   options = options or {}
   core.read_types(old, options.cdef)
@@ -103,11 +124,10 @@ function M.images(old, new, options)
     diff[name] = sorted(findings[name] or {})
   end
   diff.why = findings.why or {}
-  local reasons, refused = {}, {}
+  local refused = {}
   if not plan then refused[1] = message end
-  for _, name in ipairs(diff.removed) do refused[#refused + 1] = ("'%s' is gone"):format(name) end
-  for _, name in ipairs(diff.changed) do refused[#refused + 1] = ("the type of '%s' changed"):format(name) end
-  for _, text in ipairs(refused) do reasons[#reasons + 1] = text end
+  add_breaks(refused, old, new, diff)
+  local reasons = table.move(refused, 1, #refused, 1, {})
   for _, path in ipairs(diff.reset) do
     local why = diff.why[path]
     reasons[#reasons + 1] = ("'%s' would be reset%s"):format(path, why and " (" .. why .. ")" or "")
@@ -155,7 +175,8 @@ local function variable_changes(list)
   local changes = {}
   for i, change in ipairs(list) do
     changes[i] = {
-      before = declaration(change.before, change.name), after = declaration(change.after, change.name),
+      before = declaration(change.before, change.name),
+      after = declaration(change.after, change.name),
     }
   end
   return changes

@@ -56,8 +56,8 @@ end
 
 --- All of it. Lists may be asked by name too: `hot.inspect(path).functions.add.signature`.
 --- @param path string
---- @return table { path, bytes, size, build_id, soname, needed, no_debug, refused, exports, functions,
---- variables, types }
+--- @return table { path, bytes, size, build_id, soname, needed, no_debug, refused, exports,
+--- functions, variables, types }
 function M.inspect(path)
   local image, file = M.open(path)
   local functions, variables = core.inspect_functions(image), core.inspect_variables(image)
@@ -86,7 +86,8 @@ function M.select(path, names)
     table.insert(lists[what], found)
   end
   file.exports = named(exports_of(lists["function"], lists.variable))
-  file.functions, file.variables, file.types = named(lists["function"]), named(lists.variable), named(lists.type)
+  file.functions, file.variables = named(lists["function"]), named(lists.variable)
+  file.types = named(lists.type)
   return file
 end
 

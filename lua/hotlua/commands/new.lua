@@ -9,7 +9,8 @@ local function refusal(name)
   if name == "hotlua" then return "'hotlua' is this program's own name; choose another" end
   if #name > 64 then return "the name is longer than 64 characters" end
   if not name:find "^%a[%w_-]*$" then
-    return ("'%s' is no name for a plugin: letters, digits, _ and -, beginning with a letter"):format(name)
+    local rule = "letters, digits, _ and -, beginning with a letter"
+    return ("'%s' is no name for a plugin: %s"):format(name, rule)
   end
 end
 
@@ -32,7 +33,9 @@ local function write_file(path, text)
   local file, message = io.open(path, "w")
   if not file then commands.fail(message) end
   local ok, problem = file:write(text)
-  if not (ok and file:close()) then commands.fail(("%s: %s"):format(path, problem or "cannot be written")) end
+  if not (ok and file:close()) then
+    commands.fail(("%s: %s"):format(path, problem or "cannot be written"))
+  end
 end
 
 return function(arguments)
@@ -44,14 +47,18 @@ return function(arguments)
   if problem then commands.fail(problem) end
   local ok, message, code = uv.fs_mkdir(name, tonumber("755", 8))
   if not ok then
-    commands.fail(code == "EEXIST" and ("'%s' is already here; choose another name, or remove it"):format(name)
-      or message)
+    local exists = "'%s' is already here; choose another name, or remove it"
+    commands.fail(code == "EEXIST" and exists:format(name) or message)
   end
   local values = { NAME = name, CLASS = name:gsub("%-", "_"), HOTLUA = own_path() }
-  for _, directory in ipairs { "src", "spec", "stubs" } do make_directory(name .. "/" .. directory) end
-  for path, text in pairs(files) do write_file(name .. "/" .. fill(path, values), fill(text, values)) end
+  for _, directory in ipairs { "src", "spec", "stubs" } do
+    make_directory(name .. "/" .. directory)
+  end
+  for path, text in pairs(files) do
+    write_file(name .. "/" .. fill(path, values), fill(text, values))
+  end
   write_file(name .. "/stubs/hotlua.lua", api_text)
-  print(("made %s/. Now:\n    cd %s\n    make test\n    make run    (and change src/%s.c meanwhile)"):format(
-    name, name, name))
+  print(fill("made @NAME@/. Now:\n    cd @NAME@\n    make test\n" ..
+    "    make run    (and change src/@NAME@.c meanwhile)", values))
   return 0
 end

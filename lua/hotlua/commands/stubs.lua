@@ -62,7 +62,8 @@ function Writer:pointer(shape, place)
   if target.char and target.const then return "string?" end
   if target.kind == "function" then return self:callback(target) .. "?" end
   local class = (target.kind == "struct" or target.kind == "union") and self:class(target.tag)
-  if not class then return place == "argument" and "hotlua.object|string|nil" or "hotlua.object?" end
+  if not class and place == "argument" then return "hotlua.object|string|nil" end
+  if not class then return "hotlua.object?" end
   if place == "argument" and target.const then return class .. "|table|nil" end
   return class .. "?"
 end
@@ -94,7 +95,8 @@ end
 function Writer:fields(fields)
   for _, field in ipairs(fields) do
     if field.name then
-      self:line("---@field %s %s # %s", field_name(field.name), self:type(field, "field"), field.type)
+      local kind = self:type(field, "field")
+      self:line("---@field %s %s # %s", field_name(field.name), kind, field.type)
     elseif field.fields then
       self:fields(field.fields)
     end
@@ -103,7 +105,8 @@ end
 
 function Writer:record(definition)
   self:line("")
-  self:line("--- `%s`%s", definition.name, definition.size and (", %d bytes"):format(definition.size) or "")
+  local size = definition.size and (", %d bytes"):format(definition.size) or ""
+  self:line("--- `%s`%s", definition.name, size)
   self:line("---@class %s: hotlua.object", self:class(definition.tag))
   self:fields(definition.fields)
 end
@@ -113,7 +116,9 @@ function Writer:enumeration(definition)
   if not class then return end
   self:line("")
   self:line("---@alias %s", class)
-  for _, value in ipairs(definition.values) do self:line("---| %q # %d", value.name, value.value) end
+  for _, value in ipairs(definition.values) do
+    self:line("---| %q # %d", value.name, value.value)
+  end
 end
 
 local function bare(name)
@@ -123,14 +128,15 @@ end
 function Writer:types(types)
   local makers, values, seen = {}, {}, {}
   for _, definition in ipairs(types) do
-    local kind, class = definition.kind, self:class(definition.tag)
+    local class = self:class(definition.tag)
+    local is_record = definition.kind == "struct" or definition.kind == "union"
     if definition.fields and class then self:record(definition) end
     if definition.values then
       self:enumeration(definition)
       for _, value in ipairs(definition.values) do values[#values + 1] = value end
     end
     local name = bare(definition.name)
-    if (kind == "struct" or kind == "union") and class and not definition.incomplete and not seen[name] then
+    if is_record and class and not definition.incomplete and not seen[name] then
       seen[name] = true
       makers[#makers + 1] = ("---@field %s fun(init?: table): %s"):format(field_name(name), class)
     end
@@ -149,7 +155,8 @@ function Writer:variables(variables)
   self:line("")
   self:line("---@class %s.api", self.prefix)
   for _, variable in ipairs(variables) do
-    local declaration = (variable.exported and "" or "static ") .. (variable.signature or "type unknown")
+    local declaration = variable.signature or "type unknown"
+    if not variable.exported then declaration = "static " .. declaration end
     local kind = variable.shape and self:type(variable.shape, "field") or "any"
     self:line("---@field %s %s # %s", field_name(variable.name), kind, declaration)
   end

@@ -235,7 +235,7 @@ function hot.callback(fn, ctype) end
 ---@return { symbol: (fun(self: table, name: string): integer?), close: fun(self: table) }
 function hot.open(path) end
 
----@return { name: string, api: table, types: hotlua.types, enums: hotlua.enums, exports: fun(): table }
+---@return hotlua.plugin
 function hot.self() end
 
 ---@param address any
