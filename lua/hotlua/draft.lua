@@ -43,61 +43,98 @@ local function variable_names(image)
   return names
 end
 
--- What stands beside the path on the other side and is new there: where its value may belong.
-local function candidates(old, new, path)
-  local parent = path:match "^(.*)%.[^.%[]*$"
-  local _, _, before = core.path_type(old, parent or "")
-  local _, length, after = core.path_type(new, parent or "")
-  if parent and before and after then
-    local found = {}
-    for i, name in ipairs(only_in(after, before)) do
-      local full = parent .. "." .. name
-      found[i] = { path = full, length = length, type = core.path_type(new, full) }
-    end
-    return found
-  end
-  local found = {}
-  for i, name in ipairs(only_in(variable_names(new), variable_names(old))) do
-    found[i] = { path = name, length = #name, type = core.path_type(new, name) }
-  end
-  return found
+-- How much of two names is the same from their beginning.
+local function common_length(a, b)
+  local length = 0
+  while length < #a and a:byte(length + 1) == b:byte(length + 1) do length = length + 1 end
+  return length
 end
 
-local function add_gone(lines, old, new, path, before, length)
+local function last_name(path)
+  return path:match "[^.]*$"
+end
+
+-- The likeliest first: the same type, then a name that begins alike.
+local function rank(places, path, type_text)
+  local name = last_name(path)
+  local function score(place)
+    local likeness = common_length(last_name(place.path), name)
+    return (place.type == type_text and 1000 or 0) + likeness
+  end
+  table.sort(places, function(x, y)
+    local a, b = score(x), score(y)
+    return a > b or (a == b and x.path < y.path)
+  end)
+  return table.move(places, 1, math.min(#places, 3), 1, {})
+end
+
+-- What stands beside the path on the other side and is new there: where its value may belong.
+local function candidates(both, path, type_text)
+  local places = {}
+  local parent = path:match "^(.*)%.[^.%[]*$" or ""
+  local _, _, before = core.path_type(both.old, parent)
+  local _, length, after = core.path_type(both.new, parent)
+  local is_field = before and after
+  for _, name in ipairs(is_field and only_in(after, before) or both.added) do
+    local full = is_field and parent .. "." .. name or name
+    places[#places + 1] = {
+      path = full, length = is_field and length or #name, type = core.path_type(both.new, full),
+    }
+  end
+  return rank(places, path, type_text)
+end
+
+local function add_gone(lines, both, path, before, length)
   local from = spell("old", path, length)
   lines[#lines + 1] = ("  -- %s is gone; it was: %s"):format(path, before)
-  local places = candidates(old, new, path)
+  local places = candidates(both, path, before)
   for _, place in ipairs(places) do
-    lines[#lines + 1] = ("  -- %s = %s -- now: %s"):format(
+    lines[#lines + 1] = ("  -- %s = %s -- %s"):format(
       spell("new", place.path, place.length), from, place.type or "type unknown")
   end
   if #places == 0 then lines[#lines + 1] = ("  -- its value: %s"):format(from) end
 end
 
-local function add_path(lines, old, new, path, why)
-  local before, length = core.path_type(old, path)
-  local after, new_length = core.path_type(new, path)
-  if before and not after then return add_gone(lines, old, new, path, before, length) end
-  if not after then return end
-  lines[#lines + 1] = ("  -- %s would be reset%s"):format(path, why and ": " .. why or "")
-  if before and before ~= after then
-    lines[#lines + 1] = ("  -- was: %s; now: %s"):format(before, after)
+local function add_path(lines, both, path, why)
+  local before, length = core.path_type(both.old, path)
+  local after, new_length = core.path_type(both.new, path)
+  if not before and not after then
+    lines[#lines + 1] = ("  -- %s would be reset%s"):format(path, why and ": " .. why or "")
+  elseif not after then
+    add_gone(lines, both, path, before, length)
+  else
+    lines[#lines + 1] = ("  -- %s would be reset%s"):format(path, why and ": " .. why or "")
+    if before and before ~= after then
+      lines[#lines + 1] = ("  -- was: %s; now: %s"):format(before, after)
+    end
+    local from = before and spell("old", path, length) or "nil"
+    lines[#lines + 1] = ("  -- %s = %s"):format(spell("new", path, new_length), from)
   end
-  local from = before and spell("old", path, length) or "nil"
-  lines[#lines + 1] = ("  -- %s = %s"):format(spell("new", path, new_length), from)
 end
 
--- Paths that lose something: those that are reset, and variables that are gone.
-local function lost_paths(old, new, diff)
+-- Fields of a struct that its next version has not, nested ones too; of an array, those of the
+-- first element stand for all.
+local function add_lost_fields(both, path, add, depth)
+  local _, _, before = core.path_type(both.old, path)
+  local _, _, after = core.path_type(both.new, path)
+  if not (before and after) or depth > 8 then return end
+  for _, name in ipairs(only_in(before, after)) do add(path .. "." .. name) end
+  for _, name in ipairs(only_in(before, only_in(before, after))) do
+    add_lost_fields(both, path .. "." .. name, add, depth + 1)
+  end
+  add_lost_fields(both, path .. "[0]", add, depth + 1)
+end
+
+-- Paths that lose something: those that are reset, and what is gone.
+local function lost_paths(both, diff)
   local paths, seen = {}, {}
   local function add(path)
     if not seen[path] then paths[#paths + 1] = path end
     seen[path] = true
   end
   for _, path in ipairs(diff.reset) do add(path) end
-  for _, name in ipairs(only_in(variable_names(old), variable_names(new))) do
-    add(name)
-  end
+  for _, name in ipairs(both.removed) do add(name) end
+  for _, name in ipairs(both.names) do add_lost_fields(both, name, add, 0) end
   table.sort(paths)
   return paths
 end
@@ -108,10 +145,15 @@ end
 --- @param diff table { reset, why }
 --- @return string?
 function M.write(old, new, diff)
+  local before, after = variable_names(old), variable_names(new)
+  local both = {
+    old = old, new = new, names = before, removed = only_in(before, after),
+    added = only_in(after, before),
+  }
   local lines = {}
-  for _, path in ipairs(lost_paths(old, new, diff)) do
+  for _, path in ipairs(lost_paths(both, diff)) do
     if #lines > 0 then lines[#lines + 1] = "" end
-    add_path(lines, old, new, path, diff.why[path])
+    add_path(lines, both, path, diff.why[path])
   end
   if #lines == 0 then return nil end
   return table.concat({
