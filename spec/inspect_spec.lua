@@ -18,6 +18,8 @@ typedef struct {
 enum colour { RED, GREEN = 7, BLUE = -2 };
 enum wide { LARGE = 0x4000000000000001 };
 struct opaque;
+typedef struct point place;
+place here;
 int total = 3;
 static long hidden = 9;
 const double pi = 3.14;
@@ -59,8 +61,8 @@ describe("hot.inspect", function()
     local names = {}
     for i, export in ipairs(file.exports) do names[i] = export.kind .. " " .. export.name end
     assert.are.same({
-      "function add", "variable handler", "function name_of", "variable own", "variable pi",
-      "variable table", "variable total", "function walk", "function widest",
+      "function add", "variable handler", "variable here", "function name_of", "variable own",
+      "variable pi", "variable table", "variable total", "function walk", "function widest",
     }, names)
     assert.are.equal("int add(int a, int b)", file.exports.add.signature)
   end)
@@ -125,7 +127,9 @@ describe("hot.inspect", function()
   end)
 
   it("raises on what is no library", function()
-    assert.error_matches(function() hot.inspect "spec/inspect_spec.lua" end, "not an ELF file")
+    local path = t.tmpdir() .. "/text.so"
+    t.write(path, "this is no library")
+    assert.error_matches(function() hot.inspect(path) end, "not an ELF file")
     assert.error_matches(function() hot.inspect "/no/such/file.so" end, "/no/such/file.so")
     assert.error_matches(function() hot.inspect(1) end, "string expected, got number")
   end)
@@ -145,6 +149,7 @@ describe("hotlua inspect", function()
     end
     assert.matches("int y; +/%* 4: 4 %*/", text)
     assert.matches("size 24, align 8", text)
+    assert.are.equal(1, select(2, text:gsub("\nstruct point {", "")))
   end)
 
   it("prints only what is asked for", function()
@@ -154,6 +159,8 @@ describe("hotlua inspect", function()
     assert.matches("const double pi;", text)
     assert.not_matches("walk", text)
     assert.not_matches("GREEN", text)
+    text = run("inspect " .. quote(t.build(source)) .. " place")
+    assert.matches("\ntypedef struct point place;\nstruct point {", text)
     local message, status = run("inspect " .. quote(t.build(source)) .. " nosuch")
     assert.are.equal(1, status)
     assert.matches("no function, variable or type 'nosuch'", message)

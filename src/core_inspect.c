@@ -163,8 +163,22 @@ static void set_values(lua_State *L, const struct type *type)
     lua_setfield(L, -2, "values");
 }
 
+/* Is it another name of a struct, union or enum that is listed by its own? */
+static bool is_second_name(const struct type *type)
+{
+    return type->alias && has_tag(type->plain) && type->plain->name;
+}
+
 static void set_definition(lua_State *L, const struct type *type)
 {
+    if (is_second_name(type)) {
+        lua_pushliteral(L, "typedef ");
+        push_declaration(L, type->plain, type->alias);
+        lua_pushliteral(L, ";\n");
+        lua_concat(L, 3);
+        lua_setfield(L, -2, "definition");
+        return;
+    }
     char *text = cdecl_print_definition(type, true);
     set_string(L, "definition", text);
     free(text);
@@ -200,8 +214,8 @@ static void push_type(lua_State *L, const struct type *type)
         set_string(L, "alias", type->alias);
         set_flag(L, "typedef", true);
     }
-    if (is_alias && plain->name && has_tag(plain))
-        return;                          /* listed by itself, under its tag */
+    if (is_second_name(type))
+        return;
     if (has_fields(plain))
         set_fields(L, plain);
     else if (plain->kind == TYPE_ENUM)
@@ -235,7 +249,7 @@ static int l_inspect_types(lua_State *L)
 static bool add_definition(void *context, const struct type *type)
 {
     lua_State *L = context;
-    if (type->alias && has_tag(type->plain) && type->plain->name)
+    if (is_second_name(type))
         return true;
     lua_createtable(L, 0, 2);
     set_type_name(L, type);

@@ -84,6 +84,9 @@ function M.select(path, names)
       error(("%s: no function, variable or type '%s'"):format(path, name), 0)
     end
     table.insert(lists[what], found)
+    if found.typedef and found.tag then
+      lists.type[#lists.type + 1] = core.inspect_type(image, found.type)
+    end
   end
   file.exports = named(exports_of(lists["function"], lists.variable))
   file.functions, file.variables = named(lists["function"]), named(lists.variable)
