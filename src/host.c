@@ -66,11 +66,8 @@ uv_loop_t *host_loop(struct host *host)
 static int add_traceback(lua_State *L)
 {
     const char *text = lua_tostring(L, 1);
-    if (!text) {
-        if (luaL_callmeta(L, 1, "__tostring") && lua_type(L, -1) == LUA_TSTRING)
-            return 1;
-        return 1;
-    }
+    if (!text)
+        return 1;            /* an error object stays what it is: a failed assertion, say */
     luaL_traceback(L, L, text, 1);
     return 1;
 }
