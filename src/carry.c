@@ -1,0 +1,116 @@
+/* carry.c: plans and runs the carry of one image's variables to the next. Writes only into the new
+ * image. */
+#include "carry_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const char carry_zeros[CARRY_BLOCK];
+
+static bool read_images(struct carry *carry)
+{
+    if (!carry_read_symbols(carry->old_image, &carry->old_symbols) ||
+        !carry_read_symbols(carry->new_image, &carry->new_symbols))
+        return false;
+    carry->old_variables = image_variables(carry->old_image, &carry->old_count);
+    carry->new_variables = image_variables(carry->new_image, &carry->new_count);
+    carry->partners = calloc(carry->old_count + 1, sizeof *carry->partners);
+    carry->pairs = calloc(carry->old_count + carry->old_symbols.count + 1, sizeof *carry->pairs);
+    return carry->partners && carry->pairs;
+}
+
+struct carry *carry_plan(struct image *old_image, struct image *new_image,
+                         const struct carry_options *options, struct error *error)
+{
+    struct carry *carry = calloc(1, sizeof *carry);
+    if (!carry) {
+        error_set_stage(error, "carry", "%s: out of memory", new_image->source);
+        return NULL;
+    }
+    carry->old_image = image_retain(old_image);
+    carry->new_image = image_retain(new_image);
+    if (!read_images(carry)) {
+        error_set_stage(error, "carry", "%s: out of memory", new_image->source);
+        carry_free(carry);
+        return NULL;
+    }
+    carry_pair_variables(carry, options);
+    if (old_image->is_mapped && new_image->is_mapped)
+        carry->places = carry_make_places(carry);
+    return carry;
+}
+
+void carry_free(struct carry *carry)
+{
+    if (!carry)
+        return;
+    carry_free_places(carry->places);
+    carry_free_programs(&carry->compiler);
+    carry_free_symbols(&carry->old_symbols);
+    carry_free_symbols(&carry->new_symbols);
+    free(carry->old_variables);
+    free(carry->new_variables);
+    free(carry->partners);
+    free(carry->pairs);
+    image_release(carry->old_image);
+    image_release(carry->new_image);
+    free(carry);
+}
+
+bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error)
+{
+    struct carry_run run = {.carry = carry, .finding = finding, .context = context, .error = error};
+    if (!carry->old_image->is_mapped || !carry->new_image->is_mapped)
+        return error_set_stage(error, "carry", "%s: an image of the carry is not loaded",
+                               carry->new_image->source);
+    run.base = malloc(2 * CARRY_BLOCK);
+    if (!run.base)
+        return error_set_stage(error, "carry", "%s: out of memory", carry->new_image->source);
+    run.scratch = run.base + CARRY_BLOCK;
+    run.old_written = pristine_ask_written(carry->old_image->pristine);
+    run.new_written = pristine_ask_written(carry->new_image->pristine);
+    bool fits = true;
+    for (size_t i = 0; fits && i < carry->pair_count; i++)
+        fits = carry_merge_pair(&run, &carry->pairs[i]);
+    free(run.base);
+    free(run.old_written);
+    free(run.new_written);
+    return fits;
+}
+
+/* ---- From types alone ---- */
+
+static void describe_losses(const struct carry_program *program, const char *prefix,
+                            carry_finding *finding, void *context)
+{
+    for (size_t i = 0; i < program->leaves.count; i++) {
+        const struct carry_step *step = &program->leaves.list[i];
+        char path[512];
+        snprintf(path, sizeof path, "%.250s%.250s", prefix, step->path);
+        bool is_cut = step->kind == STEP_TEXT && step->to_size < step->from_size;
+        if (step->kind == STEP_LOOP) {
+            strcat(path, "[]");
+            describe_losses(step->inner, path, finding, context);
+        } else if (step->kind == STEP_GONE || step->kind == STEP_LOST) {
+            if (step->kind == STEP_GONE && step->from_count > 0)
+                snprintf(path + strlen(path), 12, "[%llu]", (unsigned long long)step->to_count % 100000000);
+            finding(context, CARRY_RESET, path, step->why);
+        } else if (is_cut)
+            finding(context, CARRY_RESET, path, "the array is shorter: a longer text is cut");
+    }
+}
+
+void carry_describe(struct carry *carry, carry_finding *finding, void *context)
+{
+    for (size_t i = 0; i < carry->pair_count; i++) {
+        const struct carry_pair *pair = &carry->pairs[i];
+        if (pair->treatment == TREAT_RESET)
+            finding(context, CARRY_RESET, pair->name, pair->why);
+        else if (!pair->change)
+            finding(context, CARRY_KEPT, pair->name, NULL);
+        else
+            finding(context, CARRY_CONVERTED, pair->name, pair->change);
+        if (pair->treatment != TREAT_RESET && pair->program)
+            describe_losses(pair->program, pair->name, finding, context);
+    }
+}

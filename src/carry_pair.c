@@ -1,0 +1,214 @@
+/* carry_pair.c: which variable of the new image takes over which of the old one, and how: by name,
+ * with the source file telling same-named ones apart. Reads no value. */
+#include "carry_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct group {               /* variables of one name */
+    struct variable *list;
+    size_t count;
+};
+
+static struct group group_at(struct variable *list, size_t count, size_t start)
+{
+    size_t end = start;
+    while (end < count && strcmp(list[end].name, list[start].name) == 0)
+        end++;
+    return (struct group){list + start, end - start};
+}
+
+static bool same_file(const struct variable *a, const struct variable *b)
+{
+    return a->file && b->file && strcmp(a->file, b->file) == 0;
+}
+
+static bool is_taken(const struct carry *carry, const struct variable *old, size_t count,
+                     const struct variable *new)
+{
+    for (size_t i = 0; i < count; i++)
+        if (carry->partners[old - carry->old_variables + (ptrdiff_t)i] == new)
+            return true;
+    return false;
+}
+
+static void pair_group(struct carry *carry, struct group old, struct group new, bool by_file)
+{
+    const struct variable **partners = carry->partners + (old.list - carry->old_variables);
+    for (size_t i = 0; i < old.count; i++)
+        for (size_t j = 0; !partners[i] && j < new.count; j++) {
+            bool fits = old.list[i].is_thread_local == new.list[j].is_thread_local &&
+                        (!by_file || same_file(&old.list[i], &new.list[j]));
+            if (fits && !is_taken(carry, old.list, old.count, &new.list[j]))
+                partners[i] = &new.list[j];
+        }
+}
+
+/* What the files do not tell apart goes in order, if as many came as went. */
+static void pair_by_name(struct carry *carry)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < carry->old_count; ) {
+        struct group old = group_at(carry->old_variables, carry->old_count, i);
+        while (at < carry->new_count && strcmp(carry->new_variables[at].name, old.list->name) < 0)
+            at++;
+        struct group new = {NULL, 0};
+        if (at < carry->new_count && strcmp(carry->new_variables[at].name, old.list->name) == 0)
+            new = group_at(carry->new_variables, carry->new_count, at);
+        if (old.count > 1 || new.count > 1)
+            pair_group(carry, old, new, true);
+        if (old.count == new.count)
+            pair_group(carry, old, new, false);
+        i += old.count;
+    }
+}
+
+/* ---- Treatment ---- */
+
+static bool is_named(const struct carry_options *options, const char *name)
+{
+    for (const char *const *listed = options->names; listed && *listed; listed++)
+        if (strcmp(*listed, name) == 0)
+            return true;
+    return false;
+}
+
+/* Does the user want it carried, and how? */
+static bool choose(const struct carry *carry, const struct carry_options *options,
+                   const struct variable *old, const struct variable *new, enum carry_treatment *treatment)
+{
+    const struct variable *marked = new ? new : old;
+    const struct carry_symbols *symbols = new ? &carry->new_symbols : &carry->old_symbols;
+    uintptr_t address = (uintptr_t)marked->address;
+    bool is_state = !marked->is_thread_local && carry_in_area(&symbols->state, address);
+    bool is_transient = !marked->is_thread_local && carry_in_area(&symbols->transient, address);
+    *treatment = options->mode == CARRY_MERGE ? TREAT_MERGE : TREAT_WHOLE;
+    if (is_transient)
+        return false;
+    return is_state || options->mode == CARRY_MERGE || options->mode == CARRY_ALL ||
+           (options->mode == CARRY_LIST && is_named(options, old->name));
+}
+
+static bool is_described(const struct variable *variable)
+{
+    return variable->type && !type_complete(variable->type->plain)->is_incomplete;
+}
+
+static const char *reason_to_reset(const struct variable *old, const struct variable *new)
+{
+    if (old->is_thread_local)
+        return "thread-local: each thread starts with the new initial value";
+    if (!new)
+        return "the new image has no such variable";
+    if (!new->is_writable)
+        return "it is const in the new image";
+    if (is_described(old) && is_described(new))
+        return NULL;
+    if (old->size == 0 || old->size != new->size || !old->is_exported || !new->is_exported)
+        return "its type is unknown: compile both versions with -g";
+    return NULL;
+}
+
+/* Of a variable with a flexible array at its end only the symbol knows the size. */
+static uint64_t real_size(const struct carry_symbols *symbols, const struct variable *variable)
+{
+    uint64_t size = variable->type ? type_complete(variable->type->plain)->size : variable->size;
+    const struct carry_symbol *symbol = carry_symbol_at(symbols, (uintptr_t)variable->address);
+    if (variable->size > size)
+        size = variable->size;
+    return symbol && symbol->size > size ? symbol->size : size;
+}
+
+static void compile_pair(struct carry *carry, struct carry_pair *pair, const struct variable *old,
+                         const struct variable *new)
+{
+    pair->from = old->address;
+    pair->to = new->address;
+    pair->from_size = real_size(&carry->old_symbols, old);
+    pair->to_size = real_size(&carry->new_symbols, new);
+    if (!is_described(old) || !is_described(new))
+        return;
+    const struct carry_program *program = carry_compile(&carry->compiler, old->type, pair->from_size,
+                                                        new->type, pair->to_size);
+    const struct carry_step *first = program->leaves.list;
+    pair->program = program;
+    if (program->leaves.count == 1 && first->kind == STEP_LOST && !*first->path) {
+        pair->treatment = TREAT_RESET;
+        pair->why = carry_text(&carry->compiler, "%s: %s",
+                               carry_describe_change(&carry->compiler, program), first->why);
+        return;
+    }
+    pair->change = carry_describe_change(&carry->compiler, program);
+}
+
+/* Do both images begin with the same bytes? Constructors have run. */
+static bool is_initial_same(const struct carry *carry, const struct carry_pair *pair)
+{
+    const struct pristine *old = carry->old_image->pristine, *new = carry->new_image->pristine;
+    char old_buffer[4096], new_buffer[4096];
+    if (pair->from_size != pair->to_size || (pair->program && !pair->program->is_plain) ||
+        !pristine_covers(old, pair->from, pair->from_size) || !pristine_covers(new, pair->to, pair->to_size))
+        return false;
+    for (uint64_t at = 0; at < pair->from_size; at += sizeof old_buffer) {
+        uint64_t size = pair->from_size - at;
+        size = size < sizeof old_buffer ? size : sizeof old_buffer;
+        const void *was = pristine_view(old, pair->from + at, size, old_buffer);
+        const void *is = pristine_view(new, pair->to + at, size, new_buffer);
+        if (was != is && memcmp(was ? was : carry_zeros, is ? is : carry_zeros, size) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void plan_variable(struct carry *carry, const struct carry_options *options,
+                          const struct variable *old, const struct variable *new)
+{
+    struct carry_pair *pair = &carry->pairs[carry->pair_count];
+    *pair = (struct carry_pair){.name = old->name};
+    if (!old->is_writable || !choose(carry, options, old, new, &pair->treatment))
+        return;
+    carry->pair_count++;
+    pair->why = reason_to_reset(old, new);
+    if (pair->why)
+        pair->treatment = TREAT_RESET;
+    else
+        compile_pair(carry, pair, old, new);
+    if (pair->treatment == TREAT_MERGE && carry->old_image->is_mapped && carry->new_image->is_mapped)
+        pair->is_initial_same = is_initial_same(carry, pair);
+}
+
+/* Statics that only the symbol table has: a source compiled without -g. */
+static bool is_hidden_state(const struct carry *carry, const struct carry_symbol *symbol)
+{
+    const struct pristine *pristine = carry->old_image->pristine;
+    if (!symbol->is_local || symbol->is_function || symbol->size == 0 || symbol->name[0] == '_' ||
+        strncmp(symbol->name, "completed.", 10) == 0)
+        return false;
+    if (!pristine || !pristine_covers(pristine, (const void *)symbol->address, symbol->size))
+        return false;
+    for (size_t i = 0; i < carry->old_count; i++)
+        if ((uintptr_t)carry->old_variables[i].address == symbol->address)
+            return false;
+    return true;
+}
+
+static void plan_hidden(struct carry *carry, const struct carry_options *options)
+{
+    bool wants_all = options->mode == CARRY_MERGE || options->mode == CARRY_ALL;
+    for (size_t i = 0; wants_all && i < carry->old_symbols.count; i++) {
+        const struct carry_symbol *symbol = &carry->old_symbols.list[i];
+        if (is_hidden_state(carry, symbol))
+            carry->pairs[carry->pair_count++] = (struct carry_pair){
+                .name = symbol->name, .treatment = TREAT_RESET,
+                .why = "its type is unknown: compile with -g",
+            };
+    }
+}
+
+void carry_pair_variables(struct carry *carry, const struct carry_options *options)
+{
+    pair_by_name(carry);
+    for (size_t i = 0; i < carry->old_count; i++)
+        plan_variable(carry, options, &carry->old_variables[i], carry->partners[i]);
+    plan_hidden(carry, options);
+}
