@@ -290,7 +290,8 @@ static void push_function(lua_State *L, struct image *image, struct export *expo
     }
     set_declaration(L, "signature", export->type, export->name);
     set_function(L, export->type, MAX_DEPTH);
-    call_compile(export);
+    if (!image->is_mapped)
+        call_compile(export);            /* a live one's thunk is its slot's to choose */
     set_string(L, "reason", export->refusal);
 }
 
