@@ -157,6 +157,16 @@ describe("the migrate function", function()
     has(text, "new.api.value = old.api.value")
   end)
 
+  it("goes through arrays", function()
+    local text = draft(
+      "struct row { int old_one; int kind; }; struct { struct row rows[3]; } table;",
+      "struct row { int new_one; char *kind; }; struct { struct row rows[2]; } table;")
+    has(text, "  -- for i = 0, 1 do\n" ..
+      "  --   new.api.table.rows[i].new_one = old.api.table.rows[i].old_one")
+    has(text, "  --   new.api.table.rows[i].kind = old.api.table.rows[i].kind\n  -- end")
+    has(text, "table.rows[2] is gone")
+  end)
+
   it("spells names that Lua has taken, and statics of functions", function()
     local text = draft("int function; int f(void) { static int calls; return ++calls + function; }",
       "int repeat; int f(void) { return repeat; }")

@@ -18,13 +18,48 @@ local function index(name)
   return is_identifier(name) and "." .. name or ("[%q]"):format(name)
 end
 
--- `api.table.rows[3].limit`; the first `length` characters are the variable's name.
+local counters = { "i", "j", "k", "l" }
+
+-- `api.table.rows[3].limit`; the first `length` characters are the variable's name, "[]" is each
+-- element of an array.
 local function spell(side, path, length)
-  local parts = { side, ".api", index(path:sub(1, length)) }
-  for bracket, name in path:sub(length + 1):gmatch "(%[?)%.?([^.%[%]]+)" do
-    parts[#parts + 1] = bracket == "[" and ("[%s]"):format(name) or index(name)
+  local parts, loops = { side, ".api", index(path:sub(1, length)) }, 0
+  for bracket, name in path:sub(length + 1):gmatch "(%[?)%.?([^.%[%]]*)%]?" do
+    if bracket == "[" and name == "" then
+      loops = loops + 1
+      parts[#parts + 1] = ("[%s]"):format(counters[loops] or "n" .. loops)
+    elseif bracket == "[" then
+      parts[#parts + 1] = ("[%s]"):format(name)
+    elseif name ~= "" then
+      parts[#parts + 1] = index(name)
+    end
   end
   return table.concat(parts)
+end
+
+-- For each "[]" in the path the last index that both sides have.
+local function loop_ends(both, path)
+  local ends, from = {}, 1
+  while true do
+    local at = path:find("[]", from, true)
+    if not at then return ends end
+    local before = core.path_type(both.old, path:sub(1, at - 1)) or ""
+    local after = core.path_type(both.new, path:sub(1, at - 1)) or ""
+    local count = tonumber(before:match "%[(%d+)%]") or 1
+    ends[#ends + 1] = math.min(count, tonumber(after:match "%[(%d+)%]") or count) - 1
+    from = at + 2
+  end
+end
+
+-- The assignment as comments, in loops over the arrays on its way.
+local function add_assignment(lines, both, path, text)
+  local ends = loop_ends(both, path)
+  for i, last in ipairs(ends) do
+    lines[#lines + 1] = ("  -- %sfor %s = 0, %d do"):format(
+      ("  "):rep(i - 1), counters[i] or "n" .. i, last)
+  end
+  lines[#lines + 1] = ("  -- %s%s"):format(("  "):rep(#ends), text)
+  for i = #ends, 1, -1 do lines[#lines + 1] = ("  -- %send"):format(("  "):rep(i - 1)) end
 end
 
 -- Names that one list has and the other has not.
@@ -71,6 +106,7 @@ end
 -- What stands beside the path on the other side and is new there: where its value may belong.
 local function candidates(both, path, type_text)
   local places = {}
+  if path:find "%]$" then return places end
   local parent = path:match "^(.*)%.[^.%[]*$" or ""
   local _, _, before = core.path_type(both.old, parent)
   local _, length, after = core.path_type(both.new, parent)
@@ -89,8 +125,8 @@ local function add_gone(lines, both, path, before, length)
   lines[#lines + 1] = ("  -- %s is gone; it was: %s"):format(path, before)
   local places = candidates(both, path, before)
   for _, place in ipairs(places) do
-    lines[#lines + 1] = ("  -- %s = %s -- %s"):format(
-      spell("new", place.path, place.length), from, place.type or "type unknown")
+    add_assignment(lines, both, path, ("%s = %s -- %s"):format(
+      spell("new", place.path, place.length), from, place.type or "type unknown"))
   end
   if #places == 0 then lines[#lines + 1] = ("  -- its value: %s"):format(from) end
 end
@@ -108,12 +144,11 @@ local function add_path(lines, both, path, why)
       lines[#lines + 1] = ("  -- was: %s; now: %s"):format(before, after)
     end
     local from = before and spell("old", path, length) or "nil"
-    lines[#lines + 1] = ("  -- %s = %s"):format(spell("new", path, new_length), from)
+    add_assignment(lines, both, path, ("%s = %s"):format(spell("new", path, new_length), from))
   end
 end
 
--- Fields of a struct that its next version has not, nested ones too; of an array, those of the
--- first element stand for all.
+-- Fields of a struct that its next version has not, nested ones too.
 local function add_lost_fields(both, path, add, depth)
   local _, _, before = core.path_type(both.old, path)
   local _, _, after = core.path_type(both.new, path)
@@ -122,7 +157,7 @@ local function add_lost_fields(both, path, add, depth)
   for _, name in ipairs(only_in(before, only_in(before, after))) do
     add_lost_fields(both, path .. "." .. name, add, depth + 1)
   end
-  add_lost_fields(both, path .. "[0]", add, depth + 1)
+  add_lost_fields(both, path .. "[]", add, depth + 1)
 end
 
 -- Paths that lose something: those that are reset, and what is gone.
