@@ -27,6 +27,9 @@ local function compile(source, flags)
   return result
 end
 
+local built, loaded = 0, 0 -- for names that are used once
+local stage_to_fail
+
 --- Compiles C with $CC; the same source with the same flags is compiled once.
 --- @param source string|table C text, the path of a C file, a list of those, or a table name = text
 --- @param flags string|string[]? further words of the command line
@@ -34,19 +37,16 @@ end
 function M.build(source, flags)
   local made = compile(source, flags)
   local owner = scope.current()
-  owner.builds = owner.builds or { directory = scope.new_directory(), count = 0 }
+  owner.builds = owner.builds or { directory = scope.new_directory() }
   local path = owner.builds[made]
   if not path then
-    owner.builds.count = owner.builds.count + 1
-    path = ("%s/built-%d.so"):format(owner.builds.directory, owner.builds.count)
+    built = built + 1
+    path = ("%s/built-%d.so"):format(owner.builds.directory, built)
     owner.builds[made] = path
   end
   files.replace(made, path)
   return path
 end
-
-local loaded = 0
-local stage_to_fail
 
 --- Loads a plugin that is closed at the end of the test.
 --- @param source string C text, or the path of a shared object
