@@ -34,9 +34,9 @@ int call_lazy(lua_State *L, struct slot *slot)
         thread->top = frame + 1;
         frame->stack = (uintptr_t)__builtin_frame_address(0) | FRAME_IS_HOST;
         resolve(export);
-        slot_refresh(slot, export);
         thread->top = frame;
     }
+    slot_refresh(slot, export);          /* resolved here, or since it was bound: by a comparison */
     call_unpin(frame);
     return slot->usual(L, slot);
 }
