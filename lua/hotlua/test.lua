@@ -27,23 +27,35 @@ local function compile(source, flags)
   return result
 end
 
-local built, loaded = 0, 0 -- for names that are used once
+local builds, built_count = {}, 0 -- kept shared object -> its copy for tests, and back
+local build_directory
+local load_count = 0              -- for names that are used once
 local stage_to_fail
 
 --- Compiles C with $CC; the same source with the same flags is compiled once.
 --- @param source string|table C text, the path of a C file, a list of those, or a table name = text
 --- @param flags string|string[]? further words of the command line
---- @return string path of a shared object that goes with the test
+--- @return string path of a shared object, there until the run ends
 function M.build(source, flags)
   local made = compile(source, flags)
-  local owner = scope.current()
-  owner.builds = owner.builds or { directory = scope.new_directory() }
-  local path = owner.builds[made]
+  local path = builds[made]
   if not path then
-    built = built + 1
-    path = ("%s/built-%d.so"):format(owner.builds.directory, built)
-    owner.builds[made] = path
+    if not build_directory then
+      build_directory = files.temporary_directory()
+      files.remove_at_exit(build_directory)
+    end
+    built_count = built_count + 1
+    path = ("%s/built-%d.so"):format(build_directory, built_count)
+    builds[made], builds[path] = path, made
   end
+  files.replace(made, path)
+  return path
+end
+
+-- A file that the test may write over.
+local function private_copy(made)
+  load_count = load_count + 1
+  local path = ("%s/plugin-%d.so"):format(scope.new_directory(), load_count)
   files.replace(made, path)
   return path
 end
@@ -55,9 +67,9 @@ end
 function M.load(source, options)
   local path = source
   if not is_shared_object(source) then
-    loaded = loaded + 1
-    path = ("%s/plugin-%d.so"):format(scope.new_directory(), loaded)
-    files.replace(compile(source), path)
+    path = private_copy(compile(source))
+  elseif builds[source] then
+    path = private_copy(source)
   end
   reload.fail_at(nil)
   local ok, plugin = pcall(hot.load, path, options)

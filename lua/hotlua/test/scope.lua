@@ -183,7 +183,7 @@ end
 local function release(scope)
   reload.fail_at(nil)
   for _, fn in ipairs(scope.endings or {}) do fn() end
-  scope.endings, scope.builds = nil, nil
+  scope.endings = nil
   turn_loop()
   local errors = scope.errors
   close_plugins(scope, errors)
@@ -281,12 +281,18 @@ local function wrap_safe(safe)
   end
 end
 
---- Hooks into the busted that runs, once. Returns busted's own state, nil outside of busted.
---- @return table?
-function M.attach()
+-- The busted that runs, where it was not told: what its public face hides.
+local function find_busted()
   local busted = package.loaded["busted"]
   local index = busted and (getmetatable(busted) or {}).__index
-  local found = type(index) == "function" and upvalue(index, "busted") or nil
+  return type(index) == "function" and upvalue(index, "busted") or nil
+end
+
+--- Hooks into the busted that runs, once. Returns busted's own state, nil outside of busted.
+--- @param given table? busted's own state
+--- @return table?
+function M.attach(given)
+  local found = given or find_busted()
   if not found or found == busted_core then return busted_core end
   local executors = upvalue(found.execute, "executors")
   if not executors or not executors.it then
