@@ -19,6 +19,12 @@ static bool read_images(struct carry *carry)
     return carry->partners && carry->pairs;
 }
 
+static void prepare_run(struct carry *carry)
+{
+    carry->places = carry_make_places(carry);
+    carry_prepare_memory(carry);
+}
+
 struct carry *carry_plan(struct image *old_image, struct image *new_image,
                          const struct carry_options *options, struct error *error)
 {
@@ -36,7 +42,7 @@ struct carry *carry_plan(struct image *old_image, struct image *new_image,
     }
     carry_pair_variables(carry, options);
     if (old_image->is_mapped && new_image->is_mapped)
-        carry->places = carry_make_places(carry);
+        prepare_run(carry);
     return carry;
 }
 

@@ -170,7 +170,13 @@ void carry_free_places(struct carry_places *places);
 enum carry_pointing carry_repoint(const struct carry *carry, const char **pointer,
                                   const struct type *pointee, char said[160]);
 
-/* Running (carry_merge.c, carry_step.c, carry_report.c) ------------------------------------------ */
+/* Memory (carry_prepare.c) --------------------------------------------------------------------- */
+
+/* Make the new image's pages ready that large variables will fill, so that the run need not wait for
+ * them. May run while the old image is in use: it asks which pages are there, and reads none. */
+void carry_prepare_memory(const struct carry *carry);
+
+/* Running (carry_merge.c, carry_large.c, carry_step.c, carry_report.c) ---------------------------- */
 
 enum { CARRY_BLOCK = 8192, CARRY_FRAMES = 72, CARRY_LISTED = 100 };
 
@@ -199,6 +205,16 @@ extern const char carry_zeros[CARRY_BLOCK];
 
 /* Carry the pair's value. False: a value does not fit, the error says which. */
 bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair);
+
+/* `count` elements of any size, one block after the other (carry_large.c). */
+bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+                    uint64_t count);
+/* At most CARRY_BLOCK bytes of them on either side. */
+bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+                 uint64_t first, uint64_t count);
+/* Is the new memory all zero? Pages that nobody wrote are not even read. At most CARRY_BLOCK bytes. */
+bool carry_is_new_zero(const struct carry_run *run, const char *to, uint64_t size);
+void carry_report_conflict(struct carry_run *run, const struct carry_step *step);
 
 /* `count` elements through one step. `base` is what they were initially, NULL: zeros. False: unfit. */
 bool carry_do_step(struct carry_run *run, const struct carry_step *step, const char *from,

@@ -16,7 +16,7 @@ static bool was_not_written(const struct carry_run *run, const char *from, uint6
 }
 
 /* Is the new memory all zero? Pages that nobody wrote are not even read. */
-static bool is_new_zero(const struct carry_run *run, const char *to, uint64_t size)
+bool carry_is_new_zero(const struct carry_run *run, const char *to, uint64_t size)
 {
     const struct pristine *pristine = run->carry->new_image->pristine;
     if (pristine_is_clean(pristine, run->new_written, to, size))
@@ -34,7 +34,7 @@ static bool is_initial_same(struct carry_run *run, const struct carry_program *p
                             char *to, uint64_t count)
 {
     uint64_t size = count * program->to_size;
-    if (!base && program->zero_is_zero && is_new_zero(run, to, size))
+    if (!base && program->zero_is_zero && carry_is_new_zero(run, to, size))
         return true;
     if (program->is_plain)
         return memcmp(bytes_or_zeros(base), to, size) == 0;
@@ -65,14 +65,10 @@ static bool open_leaf(struct carry_run *run, const struct carry_step *step, cons
     leaf->initial = leaf->mine + step->to_size;
     memcpy(leaf->mine, to, step->to_size);
     memcpy(leaf->initial, to, step->to_size);
-    const char *zeros = NULL;
-    if (!base && step->from_size > CARRY_BLOCK)
-        zeros = base = calloc(1, step->from_size);
     run->is_quiet = true;
     leaf->knows_initial =
         carry_do_leaf(run, step, bytes_or_zeros(base), base, leaf->initial) == VALUE_DONE;
     run->is_quiet = false;
-    free((char *)zeros);
     return true;
 }
 
@@ -82,7 +78,7 @@ static void close_leaf(struct leaf *leaf)
         free(leaf->mine);
 }
 
-static void report_conflict(struct carry_run *run, const struct carry_step *step)
+void carry_report_conflict(struct carry_run *run, const struct carry_step *step)
 {
     carry_report(run, CARRY_CONFLICT, step->path,
                  "changed at run time and its initial value in the code: the running value is kept");
@@ -105,7 +101,7 @@ static bool merge_leaf(struct carry_run *run, const struct carry_step *step, con
         run->took_new |= is_new;
     if (result == VALUE_DONE) {
         if (is_new && memcmp(leaf.mine, to, step->to_size) != 0)
-            report_conflict(run, step);
+            carry_report_conflict(run, step);
         memcpy(to, leaf.mine, step->to_size);
     }
     close_leaf(&leaf);
@@ -161,7 +157,7 @@ static bool merge_leaves(struct carry_run *run, const struct carry_program *prog
 
 /* ---- Blocks ---- */
 
-static bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from,
+bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from,
                         char *to, uint64_t first, uint64_t count)
 {
     uint64_t size = count * program->from_size;
@@ -176,88 +172,6 @@ static bool carry_block(struct carry_run *run, const struct carry_program *progr
     if (is_merged && has_base && !is_initial_same(run, program, base, to, count))
         return merge_leaves(run, program, from, base, to, first, count);
     return carry_do_steps(run, &program->fast, from, base, to, program, first, count);
-}
-
-static bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
-                           char *to, uint64_t count);
-
-/* A leaf too large for a block: a long text, a large union. */
-static bool carry_large_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
-                             char *to)
-{
-    const struct pristine *pristine = old_pristine(run);
-    bool has_base = pristine_covers(pristine, from, step->from_size);
-    bool is_merged = run->pair->treatment == TREAT_MERGE && has_base;
-    if (is_merged && pristine_is_untouched(pristine, from, step->from_size))
-        return true;
-    run->is_touched = true;
-    char *buffer = has_base ? malloc(step->from_size) : NULL;
-    const char *base = buffer ? pristine_view(pristine, from, step->from_size, buffer) : NULL;
-    bool fits = true;
-    if (is_merged && step->kind != STEP_LOST && step->kind != STEP_GONE)
-        fits = merge_leaf(run, step, from, base, to);
-    else if (step->kind != STEP_LOST && step->kind != STEP_GONE)
-        fits = carry_do_leaf(run, step, from, base, to) != VALUE_UNFIT;
-    else if (carry_leaf_differs(step, from, base))
-        carry_report(run, CARRY_RESET, step->path, step->why);
-    free(buffer);
-    return fits;
-}
-
-static bool carry_large_step(struct carry_run *run, const struct carry_program *program,
-                             const struct carry_step *step, const char *from, char *to)
-{
-    if (step->kind == STEP_NEW)
-        return true;
-    if (step->kind == STEP_LOOP) {
-        if (run->depth == CARRY_FRAMES)
-            return true;
-        run->frames[run->depth++] = (struct carry_frame){step->path, true, 0};
-        bool fits = carry_elements(run, step->inner, from + step->from, to + step->to, step->count);
-        run->depth--;
-        return fits;
-    }
-    if (step->kind == STEP_GONE && step->count > 1) {
-        for (uint64_t i = 0; i < step->count; i++) {
-            struct carry_step one = *step;
-            one.count = 1;
-            one.from += i * step->from_size;
-            one.to_count += i;
-            carry_large_step(run, program, &one, from, to);
-        }
-        return true;
-    }
-    if (step->from_size > CARRY_BLOCK || step->to_size > CARRY_BLOCK)
-        return carry_large_leaf(run, step, from + step->from, to + step->to);
-    struct carry_program alone = {
-        .from_type = step->from_type, .to_type = step->to_type, .from_size = step->from_size,
-        .to_size = step->to_size, .leaves = {(struct carry_step *)step, 1, 1},
-        .fast = {(struct carry_step *)step, 1, 1},
-    };
-    struct carry_step moved = *step;
-    moved.from = moved.to = 0;
-    alone.leaves.list = alone.fast.list = &moved;
-    return carry_block(run, &alone, from + step->from, to + step->to,
-                       run->frames[run->depth - 1].index, 1);
-}
-
-static bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
-                           char *to, uint64_t count)
-{
-    uint64_t size = program->from_size > program->to_size ? program->from_size : program->to_size;
-    bool fits = true;
-    uint64_t step = size == 0 || size > CARRY_BLOCK ? 1 : CARRY_BLOCK / size;
-    for (uint64_t i = 0; fits && i < count; i += step) {
-        const char *element = from + i * program->from_size;
-        char *place = to + i * program->to_size;
-        uint64_t length = count - i < step ? count - i : step;
-        run->frames[run->depth - 1].index = i;
-        if (size <= CARRY_BLOCK)
-            fits = carry_block(run, program, element, place, i, length);
-        for (size_t j = 0; fits && size > CARRY_BLOCK && j < program->leaves.count; j++)
-            fits = carry_large_step(run, program, &program->leaves.list[j], element, place);
-    }
-    return fits;
 }
 
 /* ---- Variables ---- */
