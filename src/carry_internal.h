@@ -198,6 +198,7 @@ struct carry_run {
     unsigned listed[CARRY_VERDICTS];     /* of this pair */
     bool is_quiet;           /* trying a conversion: nothing is reported */
     bool is_touched, took_new;           /* some leaf of the pair was written, was not kept */
+    bool is_reset;           /* the variable as a whole */
     char *base, *scratch;                /* CARRY_BLOCK bytes each */
 };
 

@@ -203,6 +203,8 @@ static bool is_kept(struct carry_run *run, const struct carry_pair *pair)
 
 static void report_pair(struct carry_run *run, const struct carry_pair *pair)
 {
+    if (run->is_reset)
+        return;
     if (pair->change)
         carry_report(run, CARRY_CONVERTED, "", pair->change);
     else if (is_kept(run, pair))
@@ -216,7 +218,7 @@ bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair)
     run->depth = 1;
     run->frames[0] = (struct carry_frame){.path = ""};
     memset(run->listed, 0, sizeof run->listed);
-    run->is_touched = run->took_new = false;
+    run->is_touched = run->took_new = run->is_reset = false;
     if (pair->treatment == TREAT_RESET) {
         carry_report(run, CARRY_RESET, "", pair->why);
         return true;

@@ -26,6 +26,7 @@ void carry_report(struct carry_run *run, enum carry_verdict verdict, const char 
 {
     char whole[MAX_PATH];
     unsigned listed = run->listed[verdict]++;
+    run->is_reset |= verdict == CARRY_RESET && run->depth == 1 && !*path;
     if (listed > CARRY_LISTED)
         return;
     write_path(run, path, whole);
@@ -81,7 +82,8 @@ static void describe_types(struct change *change, const struct type *from, unsig
     write_type(from, from_bits, old, sizeof old);
     write_type(to, to_bits, new, sizeof new);
     if (strcmp(old, new) == 0)
-        snprintf(text, sizeof text, "%.120s: %.100s", path, from->kind == TYPE_ENUM ? "renumbered" : "changed");
+        snprintf(text, sizeof text, "%.100s: %s", *path ? path : old,
+                 from->kind == TYPE_ENUM ? "renumbered" : "changed");
     else
         snprintf(text, sizeof text, "%.60s%s%.80s -> %.80s", path, *path ? ": " : "", old, new);
     add_change(change, text);
