@@ -5,6 +5,8 @@ local hot = require "hotlua"
 local assertions = require "hotlua.test.assertions"
 local build = require "hotlua.test.build"
 local files = require "hotlua.test.files"
+local isolate = require "hotlua.test.isolate"
+local matrix = require "hotlua.test.matrix"
 local reload = require "hotlua.reload"
 local scope = require "hotlua.test.scope"
 local task = require "hotlua.task"
@@ -146,7 +148,7 @@ function M.await(predicate, limit_ms)
   else
     value = run_loop(predicate, limit)
   end
-  if not value then scope.raise(("t.await: it did not come within %g ms"):format(limit)) end
+  if not value then scope.fail(("t.await: it did not come within %g ms"):format(limit)) end
   return value
 end
 
@@ -203,6 +205,24 @@ function M.crash(kind)
   table.sort(known)
   scope.raise(("t.crash: no kind '%s'; there are %s"):format(tostring(kind), table.concat(known, ", ")))
 end
+
+-- Matrices and processes --------------------------------------------------------------------------
+
+--- Calls `fn(from, to, i, j)` for every ordered pair of versions.
+M.versions = matrix.versions
+
+--- Calls `fn(stage)` for every stage, the next reload set to fail there.
+function M.each_stage(fn, stages)
+  matrix.each_stage(M, fn, stages)
+end
+
+--- Loads v1, changes its state, swaps to v2 and back; fails when state was lost.
+function M.roundtrip(v1, v2, options, change)
+  return matrix.roundtrip(M, v1, v2, options, change)
+end
+
+--- A test (`it`) that runs in a process of its own and may crash there.
+M.isolated = isolate.test
 
 if pcall(require, "luassert") then assertions.register(M) end
 scope.attach()

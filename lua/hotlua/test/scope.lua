@@ -13,6 +13,7 @@ local scopes = setmetatable({}, { __mode = "k" })  -- element of busted's -> its
 local places = setmetatable({}, { __mode = "k" })  -- luv handle -> { where, scope }
 local outside = { directories = {}, plugins = {}, errors = {} }
 local active       -- scope of the running test
+local is_outside   -- what is made now is nobody's
 local busted_core  -- busted's own state; nil outside of busted
 
 -- Places ------------------------------------------------------------------------------------------
@@ -33,6 +34,13 @@ end
 --- Raises with the user's line in front.
 function M.raise(message)
   error(("%s: %s"):format(M.where(), message), 0)
+end
+
+--- Raises as a failed assertion does, with the user's line in front.
+function M.fail(message)
+  local text = ("%s: %s"):format(M.where(), message)
+  if busted_core then busted_core.fail(text, 0) end
+  error(text, 0)
 end
 
 local function note_place(handle)
@@ -68,10 +76,28 @@ local belongs_to_parent = { lazy_setup = true, strict_setup = true, lazy_teardow
 --- The scope that owns what is made now.
 --- @return table
 function M.current()
-  if not busted_core then return outside end
+  if not busted_core or is_outside then return outside end
   local element = busted_core.context.get()
   if belongs_to_parent[element.descriptor] then return scope_of(busted_core.context.parent(element)) end
   return active or scope_of(element)
+end
+
+--- Calls `fn(…)`; what it makes belongs to no test.
+function M.outside_of_tests(fn, ...)
+  local before = is_outside
+  is_outside = true
+  local results = table.pack(pcall(fn, ...))
+  is_outside = before
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+--- Should the test run? Replaced by the test command.
+--- @param _element table of busted's
+--- @param _full_name string
+--- @return boolean
+function M.is_wanted(_element, _full_name)
+  return true
 end
 
 --- Gives a plugin to the scope.
@@ -238,10 +264,21 @@ local function stay_loaded()
   end
 end
 
+--- The names of the describes and the test, with spaces between.
+function M.full_name(element)
+  local names = {}
+  while element and element.descriptor ~= "file" and element.name do
+    table.insert(names, 1, element.name)
+    element = busted_core.context.parent(element)
+  end
+  return table.concat(names, " ")
+end
+
 -- The end of a test is told after its after_each, and after what it owns is gone.
 local function wrap_test(run, publish)
   local held
   local function run_test(element)
+    if not M.is_wanted(element, M.full_name(element)) then return end
     local scope = scope_of(element)
     look(scope)
     active, held = scope, nil
