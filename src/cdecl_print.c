@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_DEPTH = 64, COMMENT_COLUMN = 40 };
+enum { MAX_DEPTH = 64, COMMENT_COLUMN = 40, LONGEST = 1 << 20 };
 
 struct output {
     char *buffer;
@@ -75,7 +75,7 @@ static void print_tagged(struct output *out, const struct type *type, uint64_t o
     print_word(out, keyword_of(type));
     if (type->name)
         print_word(out, type->name);
-    else if (out->has_bodies && out->depth < MAX_DEPTH)
+    else if (out->has_bodies && out->depth < MAX_DEPTH && out->length < LONGEST)
         print_body(out, type, offset);
     else
         print_word(out, "{...}");
