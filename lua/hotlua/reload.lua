@@ -420,9 +420,12 @@ function M.begin(owner, request)
     owner = owner, kind = request.kind, began = request.seen or core.now(),
     is_direct = request.kind == "load" or not task.can_wait(),
     report = reports.new(owner.name, owner.live and owner.live.generation or 0),
-    fail = fail_next, prefetched = request.prefetched,
+    prefetched = request.prefetched,
   }, Transaction)
-  fail_next = nil
+  -- A late event of a file that is live already is no reload that a test could mean.
+  if request.kind ~= "change" or not owner.live or core.is_outdated(owner.live.handle) then
+    self.fail, fail_next = fail_next, nil
+  end
   self.report.us.detect = (core.now() - self.began) / 1000
   self.report.us.build = request.build_us
   return self

@@ -7,6 +7,7 @@ local build = require "hotlua.test.build"
 local files = require "hotlua.test.files"
 local isolate = require "hotlua.test.isolate"
 local matrix = require "hotlua.test.matrix"
+local plugins = require "hotlua.plugin"
 local reload = require "hotlua.reload"
 local scope = require "hotlua.test.scope"
 local task = require "hotlua.task"
@@ -88,7 +89,11 @@ end
 --- @return table? report of a refusal
 function M.swap(plugin, source)
   local made = is_shared_object(source) and source or compile(source)
+  local owner = plugins.owner_of(plugin)
+  reload.fail_at(nil)
+  if owner.busy and task.can_wait() then task.wait(function() return not owner.busy end, await_ms) end
   files.replace(made, plugin:info().path)
+  reload.fail_at(stage_to_fail)
   stage_to_fail = nil
   return plugin:reload()
 end
@@ -177,7 +182,7 @@ end
 local crashes = {
   SIGSEGV = "int crash(void) { return *(volatile int *)16; }",
   SIGBUS = "#include <signal.h>\nint crash(void) { raise(SIGBUS); return 0; }",
-  SIGFPE = "int crash(void) { volatile int zero = 0; return 1 / zero; }",
+  SIGFPE = "int crash(void) { volatile int zero = 0; return 7 / zero; }",
   SIGILL = "int crash(void) { __builtin_trap(); return 0; }",
   SIGABRT = "#include <stdlib.h>\nint crash(void) { abort(); return 0; }",
   assert = "#include <assert.h>\nint crash(void) { volatile int truth = 0; assert(truth); return 0; }",
