@@ -387,6 +387,21 @@ static void close_handle(uv_handle_t *handle, void *context)
         uv_close(handle, NULL);
 }
 
+/* Their memory is Lua's, and luv's callbacks need the state: they must be closed before it is. */
+static void close_luv_handles(lua_State *L)
+{
+    static const char closer[] = "local uv = ... uv.walk(function(handle) uv.close(handle) end)";
+    luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+    lua_getfield(L, -1, "luv");
+    lua_remove(L, -2);
+    if (lua_istable(L, -1) && luaL_loadstring(L, closer) == LUA_OK) {
+        lua_insert(L, -2);
+        host_call(L, 1, "closing luv's handles");
+    } else {
+        lua_pop(L, 1);
+    }
+}
+
 void host_close(struct host *host)
 {
     lua_State *L = host->L;
@@ -401,6 +416,7 @@ void host_close(struct host *host)
         host_turn(host, true);
     host_await(host, -1);
     host->is_closing = true;
+    close_luv_handles(L);
     uv_unref((uv_handle_t *)&host->wake);
     host_turn(host, false);
 }
