@@ -94,7 +94,7 @@ static bool place_in_registers(struct signature *signature)
         struct argument *argument = &signature->arguments[i];
         const struct type *plain = argument->type->plain;
         if (argument->kind == ARGUMENT_DOUBLE || argument->kind == ARGUMENT_FLOAT)
-            argument->offset = (unsigned)offsetof(struct registers, floats) + 8 * floats++;
+            argument->offset = (unsigned)sizeof(uint64_t[CALL_INTEGER_REGISTERS]) + 8 * floats++;
         else if (argument->kind != ARGUMENT_OTHER || plain->kind == TYPE_BOOL)
             argument->offset = 8 * integers++;
         else

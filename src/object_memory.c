@@ -76,7 +76,7 @@ static int l_string(lua_State *L)
 static int l_copy(lua_State *L)
 {
     struct span to = check_span(L, 1), from;
-    size_t length;
+    size_t length = 0;
     if (lua_type(L, 2) == LUA_TSTRING) {
         from.start = (char *)lua_tolstring(L, 2, &length);
         from.size = length + (to.size > length);

@@ -61,4 +61,4 @@ if [ "${1:-}" = --need ]; then
 fi
 target=${1:-}
 install_missing "$(need "$target")"
-exec make $target
+exec make -j"$(nproc)" $target

@@ -31,7 +31,8 @@ function M.add(handlers, event, fn)
     local known = {}
     for name in pairs(M.names) do known[#known + 1] = name end
     table.sort(known)
-    error(("bad argument #1 to 'on' (no event '%s'; there are %s)"):format(tostring(event), table.concat(known, ", ")), 3)
+    error(("bad argument #1 to 'on' (no event '%s'; there are %s)"):format(
+      tostring(event), table.concat(known, ", ")), 3)
   end
   if type(fn) ~= "function" and not (getmetatable(fn) or {}).__call then
     error(("bad argument #2 to 'on' (function expected, got %s)"):format(type(fn)), 3)

@@ -308,10 +308,6 @@ end
 
 -- commit ------------------------------------------------------------------------------------------
 
--- What may still refuse at the commit; the commit itself cannot fail.
-function Transaction:check_commit()
-end
-
 function Transaction:commit()
   local owner, report = self.owner, self.report
   local old = owner.live

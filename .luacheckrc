@@ -1,0 +1,6 @@
+-- luacheck's settings: `make check-lint`
+std = "lua54+busted"
+max_line_length = 120
+self = false
+exclude_files = { "build" }
+files["lua/hotlua/test/*.lua"] = { globals = { "io", "os" } }
