@@ -55,7 +55,7 @@ local function run(self, kind, seen)
     local ended = prepare(transactions, reports, self.owners, kind, seen)
     if ended then return ended end
     each_in(transactions, function(transaction) transaction:fit() end)
-    each_in(transactions, function(transaction) transaction:stage("commit", transaction.check_commit) end)
+    each_in(transactions, function(transaction) transaction:inject("commit") end)
     each_in(transactions, function(transaction) transaction:commit() end)
   end)
   each_in(transactions, function(transaction) transaction:stop_clock() end)
