@@ -32,13 +32,9 @@ struct image *core_opt_image(lua_State *L, int index)
     return handle ? *handle : NULL;
 }
 
-/* A prepared image that nobody took is closed here. */
 static int l_gc(lua_State *L)
 {
-    struct image *image = core_check_image(L, 1);
-    if (image->state == IMAGE_PREPARED)
-        image_close(image);
-    image_release(image);
+    image_release(core_check_image(L, 1));
     return 0;
 }
 

@@ -39,13 +39,24 @@ static void list_remove(struct image *image)
     pthread_mutex_unlock(&mapped_lock);
 }
 
+/* False: the last reference is gone, someone is about to free it. */
+static bool retain_if_alive(struct image *image)
+{
+    unsigned count = __atomic_load_n(&image->references, __ATOMIC_RELAXED);
+    while (count > 0)
+        if (__atomic_compare_exchange_n(&image->references, &count, count + 1, false, __ATOMIC_RELAXED,
+                                        __ATOMIC_RELAXED))
+            return true;
+    return false;
+}
+
 struct image *image_of_address(const void *address)
 {
     struct image *found = NULL;
     pthread_mutex_lock(&mapped_lock);
     for (struct image *image = mapped; image && !found; image = image->next_mapped)
-        if (image_contains(image, address))
-            found = image_retain(image);
+        if (image_contains(image, address) && retain_if_alive(image))
+            found = image;
     pthread_mutex_unlock(&mapped_lock);
     return found;
 }
@@ -271,9 +282,15 @@ struct image *image_retain(struct image *image)
     return image;
 }
 
+/* One that nobody took is closed by the last of its holders, of which there may be several. What is
+ * mapped for good stays known by its address. */
 void image_release(struct image *image)
 {
     if (!image || __atomic_sub_fetch(&image->references, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    if (image->state == IMAGE_PREPARED)
+        image_close(image);
+    if (image->is_mapped)
         return;
     for (size_t i = 0; i < image->export_count; i++)
         call_free_signature(&image->exports[i]);

@@ -80,7 +80,9 @@ bool image_adopt_program(struct image *image, struct error *error);
 void image_close(struct image *image);
 
 struct image *image_retain(struct image *image);
-void image_release(struct image *image);   /* the last one frees; a mapped image must be closed before */
+/* The last one frees it, after closing it if it is still prepared. Otherwise a mapped image has to be
+ * closed before; one that is not (it is held) is never freed. */
+void image_release(struct image *image);
 
 /* The exported function of that name, NULL if none. */
 struct export *image_find_export(const struct image *image, const char *name);
