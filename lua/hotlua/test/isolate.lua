@@ -134,17 +134,23 @@ local function publish_problem(busted, event, element)
   busted.publish({ event.status, event.descriptor }, element, parent, event.message, event.trace or element.trace)
 end
 
+-- Registers a describe or a test. Returns busted's element, nil if a filter leaves it out.
+local function add_element(busted, kind, name, fn)
+  local context = busted.context.get()
+  local count = #busted.context.children(context)
+  busted.executors[kind](name, fn)
+  return busted.context.children(context)[count + 1]
+end
+
 local function register(busted, node)
   for _, child in ipairs(node.children) do
     if child.kind == "problem" then
       publish_problem(busted, child.event)
     else
-      busted.executors[child.kind](child.name, function()
+      local element = add_element(busted, child.kind, child.name, function()
         if child.kind == "describe" then register(busted, child) end
       end)
-      local elements = busted.context.children(busted.context.get())
-      local element = elements[#elements]
-      element.replay, element.trace = child, child.trace or element.trace
+      if element then element.replay, element.trace = child, child.trace or element.trace end
     end
   end
 end
@@ -250,9 +256,10 @@ function M.test(name, fn, expected)
   if only and only ~= number then return end
   local place = debug.getinfo(2, "Sl")
   local line = ("%s:%d"):format(place.short_src, place.currentline)
-  busted.executors.it(name, only and fn or function() run_apart(file, number, expected, line) end)
-  local elements = busted.context.children(busted.context.get())
-  local element = elements[#elements]
+  local element = add_element(busted, "it", name, only and fn or function()
+    run_apart(file, number, expected, line)
+  end)
+  if not element then return end
   element.is_isolated = true
   element.trace.short_src, element.trace.currentline = place.short_src, place.currentline
 end

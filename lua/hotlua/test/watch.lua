@@ -18,6 +18,8 @@ Watch.__index = Watch
 
 -- Only what the user edits: not the compiler's cache, temporary folders or the system's modules.
 local function is_of_interest(path)
+  local here = uv.cwd() .. "/"
+  if path:sub(1, #here) == here then return true end
   if path:find("^/usr/") or path:find("/hotlua%-test%-") or path:find("/%.cache/hotlua/") then return false end
   local cache = os.getenv "XDG_CACHE_HOME"
   return not (cache and path:sub(1, #cache) == cache)
