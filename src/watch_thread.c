@@ -157,9 +157,10 @@ void watch_alarm_cancel(struct alarm *alarm)
         return;
     pthread_mutex_lock(&watcher.lock);
     alarm_clear(alarm);
-    alarm->is_cancelled = true;
     if (watcher_await_call(alarm))
         free(alarm);
+    else
+        alarm->is_cancelled = true;
     pthread_mutex_unlock(&watcher.lock);
 }
 
