@@ -19,7 +19,10 @@
 #include <unistd.h>
 
 static const off_t SIZE_LIMIT = (off_t)4 << 30;
-enum { NOT_ELF_BYTES = 4096 };           /* of a file that is none, enough to say what it is */
+enum {
+    NOT_ELF_BYTES = 4096,                /* of a file that is none, enough to say what it is */
+    HOLLOW_BYTES = 16 << 20              /* from this size on a file may not be nearly all hole */
+};
 enum { MAX_PLACES = 4 };
 
 struct stage {
@@ -158,6 +161,13 @@ void stage_cleanup(void)
 
 /* Copies ------------------------------------------------------------------------------------- */
 
+/* Large and nearly all hole? A copy would fill the memory with zeros. */
+static bool is_hollow(int descriptor, const struct stat *status)
+{
+    return status->st_size > HOLLOW_BYTES && status->st_blocks * 512 < status->st_size / 16 &&
+           lseek(descriptor, 0, SEEK_HOLE) < status->st_size;
+}
+
 static int open_source(const char *source, struct stat *status, struct error *error)
 {
     int descriptor = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -176,6 +186,8 @@ static int open_source(const char *source, struct stat *status, struct error *er
         why = "is empty; is it still being written?";
     else if (status->st_size >= SIZE_LIMIT)
         why = "is 4 GiB or larger, which no plugin is";
+    else if (is_hollow(descriptor, status))
+        why = "is nearly all hole; is it still being written?";
     if (!why)
         return descriptor;
     error_set_stage(error, "copy", "%s: %s", source, why);
