@@ -1,5 +1,5 @@
---- hotlua.test: plugins, their reloads and their failures in busted specs. What a test makes is gone
---- after it.
+--- hotlua.test: plugins, their reloads and their failures in busted specs. What a test makes is
+--- gone after it.
 local core = require "hotlua.core"
 local hot = require "hotlua"
 local assertions = require "hotlua.test.assertions"
@@ -20,8 +20,9 @@ local await_ms = 5000 -- when t.await is given no limit
 -- Building and loading ----------------------------------------------------------------------------
 
 local function is_shared_object(text)
-  return type(text) == "string" and not text:find "[\n;{]" and
-    (text:find "%.so[%.%d]*$" ~= nil or (text:find "/" ~= nil and uv.fs_stat(text) ~= nil and not text:find "%.c$"))
+  if type(text) ~= "string" or text:find "[\n;{]" then return false end
+  if text:find "%.so[%.%d]*$" then return true end
+  return text:find "/" ~= nil and uv.fs_stat(text) ~= nil and not text:find "%.c$"
 end
 
 local function compile(source, flags)
@@ -91,7 +92,9 @@ function M.swap(plugin, source)
   local made = is_shared_object(source) and source or compile(source)
   local owner = plugins.owner_of(plugin)
   reload.fail_at(nil)
-  if owner.busy and task.can_wait() then task.wait(function() return not owner.busy end, await_ms) end
+  if owner.busy and task.can_wait() then
+    task.wait(function() return not owner.busy end, await_ms)
+  end
   files.replace(made, plugin:info().path)
   reload.fail_at(stage_to_fail)
   stage_to_fail = nil
@@ -185,7 +188,7 @@ local crashes = {
   SIGFPE = "int crash(void) { volatile int zero = 0; return 7 / zero; }",
   SIGILL = "int crash(void) { __builtin_trap(); return 0; }",
   SIGABRT = "#include <stdlib.h>\nint crash(void) { abort(); return 0; }",
-  assert = "#include <assert.h>\nint crash(void) { volatile int truth = 0; assert(truth); return 0; }",
+  assert = "#include <assert.h>\nint crash(void) { volatile int no = 0; assert(no); return 0; }",
   null = "int crash(void) { int (*volatile f)(void) = 0; return f(); }",
   stack = "int crash(void) { volatile char room[4096]; room[0] = 1; return crash() + room[0]; }",
   hang = "int crash(void) { for (volatile int i = 0;; i++) continue; return 0; }",
@@ -194,9 +197,11 @@ local crashes = {
 
 local other_names = {
   segv = "SIGSEGV", sigsegv = "SIGSEGV", segfault = "SIGSEGV", bus = "SIGBUS", sigbus = "SIGBUS",
-  fpe = "SIGFPE", sigfpe = "SIGFPE", divide = "SIGFPE", ill = "SIGILL", sigill = "SIGILL", trap = "SIGILL",
+  fpe = "SIGFPE", sigfpe = "SIGFPE", divide = "SIGFPE",
+  ill = "SIGILL", sigill = "SIGILL", trap = "SIGILL",
   abort = "SIGABRT", abrt = "SIGABRT", sigabrt = "SIGABRT", null_call = "null", overflow = "stack",
-  stack_overflow = "stack", ["stack overflow"] = "stack", loop = "hang", timeout = "hang", forever = "hang",
+  stack_overflow = "stack", ["stack overflow"] = "stack",
+  loop = "hang", timeout = "hang", forever = "hang",
 }
 
 --- C source of `int crash(void)`, which crashes in that way.
@@ -208,7 +213,8 @@ function M.crash(kind)
   local known = {}
   for name in pairs(crashes) do known[#known + 1] = name end
   table.sort(known)
-  scope.raise(("t.crash: no kind '%s'; there are %s"):format(tostring(kind), table.concat(known, ", ")))
+  local message = "t.crash: no kind '%s'; there are %s"
+  scope.raise(message:format(tostring(kind), table.concat(known, ", ")))
 end
 
 -- Matrices and processes --------------------------------------------------------------------------

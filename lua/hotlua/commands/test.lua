@@ -30,7 +30,8 @@ local lists = { ["--only"] = "only", ["--only-test"] = "only_tests" }
 local function read_number(option, text)
   local number = tonumber(text)
   if not number or number <= 0 then
-    commands.misuse("test", ("'%s' needs a number above zero, got '%s'"):format(option, tostring(text)))
+    local message = "'%s' needs a number above zero, got '%s'"
+    commands.misuse("test", message:format(option, tostring(text)))
   end
   return math.tointeger(number) or number
 end
@@ -141,7 +142,8 @@ local function run_busted(settings, rest)
   isolate.settings, isolate.arguments = settings, rest
   hook_loader(settings, rest)
   -- busted takes its own name for messages from the file that calls it.
-  local run = load("local run = require 'busted.runner' run({ standalone = false }) return 0", "@hotlua test")
+  local text = "local run = require 'busted.runner' run({ standalone = false }) return 0"
+  local run = load(text, "@hotlua test")
   local ok, problem = xpcall(run, function(problem)
     return getmetatable(problem) == Exit and problem or debug.traceback(tostring(problem))
   end)
@@ -150,10 +152,20 @@ local function run_busted(settings, rest)
   error(problem, 0)
 end
 
+local function busted_help()
+  local cli = require "busted.modules.cli" {}
+  cli:set_name "hotlua test"
+  local _, text = cli:parse { "--help" }
+  return (text:gsub("^.-error: ", ""):gsub("; re%-run with.*$", "\n"))
+end
+
 return function(arguments)
   commands.need("busted.core", "lua-busted")
   local settings, rest = parse(arguments)
-  if has(rest, "-h", "--help") then io.write(ours) end
+  if has(rest, "-h", "--help") then
+    io.write(ours, busted_help())
+    return 0
+  end
   if settings.watch then return watch.run(settings, rest) end
   if settings.events then
     -- Anew, so that processes started by tests do not hold it open.

@@ -22,7 +22,8 @@ end
 
 local function describe(info)
   local last = info.last and tostring(info.last) or "none"
-  return ("plugin '%s' is at generation %d; last report: %s"):format(info.name, info.generation, last)
+  return ("plugin '%s' is at generation %d; last report: %s"):format(
+    info.name, info.generation, last)
 end
 
 local function reloaded(state, arguments)
@@ -31,13 +32,15 @@ local function reloaded(state, arguments)
   local function holds()
     local info = plugin:info()
     if from then return info.generation > from end
-    return info.reloads > 0 and info.last.ok and not info.last.unchanged and not info.last.why_rolled_back
+    local last = info.last
+    return info.reloads > 0 and last.ok and not last.unchanged and not last.why_rolled_back
   end
   local ok = wait(state, holds, function()
     local last = plugin:info().last
     return not last or last.ok
   end)
-  state.failure_message = ("Expected a reload%s: %s"):format(from and " from " .. from or "", describe(plugin:info()))
+  state.failure_message = ("Expected a reload%s: %s"):format(
+    from and " from " .. from or "", describe(plugin:info()))
   return ok
 end
 
@@ -76,10 +79,11 @@ function M.register(test)
   local assert, say = require "luassert", require "say"
 
   local function add(name, expected, fn)
-    say:set(("assertion.%s.positive"):format(name), ("(assert.%s: expected %s)"):format(name, expected))
-    say:set(("assertion.%s.negative"):format(name), ("(expected not: %s)"):format(expected))
-    assert:register("assertion", name, function(state, arguments) return fn(state, arguments) end,
-      ("assertion.%s.positive"):format(name), ("assertion.%s.negative"):format(name))
+    local positive = ("assertion.%s.positive"):format(name)
+    local negative = ("assertion.%s.negative"):format(name)
+    say:set(positive, ("(assert.%s: expected %s)"):format(name, expected))
+    say:set(negative, ("(expected not: %s)"):format(expected))
+    assert:register("assertion", name, fn, positive, negative)
   end
 
   local function refused(state, arguments)
@@ -104,14 +108,17 @@ function M.register(test)
     local plugin, name, source = arguments[1], arguments[2], arguments[3]
     check_plugin(plugin, "carries")
     local before = value_of(plugin, name)
-    if before == nil then error(("assert.carries: '%s' is no variable of the plugin"):format(name), 0) end
+    if before == nil then
+      error(("assert.carries: '%s' is no variable of the plugin"):format(name), 0)
+    end
     local report, refusal = test.swap(plugin, source)
     if not report then
       state.failure_message = "The reload was refused: " .. tostring(refusal)
       return false
     end
     local after = value_of(plugin, name)
-    state.failure_message = ("'%s' was %s and is %s; %s"):format(name, show(before), show(after), tostring(report))
+    state.failure_message = ("'%s' was %s and is %s; %s"):format(
+      name, show(before), show(after), tostring(report))
     return after ~= nil and equal(before, after)
   end
 
@@ -135,10 +142,13 @@ function M.register(test)
         if image.generation == generation then return image end
       end
     end
-    local ok = wait(state, function() return not find() end, function() return find().state ~= "held" end)
+    local ok = wait(state, function() return not find() end,
+      function() return find().state ~= "held" end)
     local left = find()
-    state.failure_message = left and ("Generation %d is still loaded, %s%s"):format(generation, left.state,
-      left.why and ": " .. left.why or "") or ("Generation %d is unloaded"):format(generation)
+    state.failure_message = left and
+      ("Generation %d is still loaded, %s%s"):format(generation, left.state,
+        left.why and ": " .. left.why or "") or
+      ("Generation %d is unloaded"):format(generation)
     return ok
   end
 

@@ -21,7 +21,8 @@ end
 -- The folder with hotlua/plugin.h, nil if there is none.
 local function include_directory()
   local program = uv.exepath():match "^(.*)/[^/]*$"
-  for _, directory in ipairs { program .. "/../include", uv.cwd() .. "/include", "/usr/local/include" } do
+  local places = { program .. "/../include", uv.cwd() .. "/include", "/usr/local/include" }
+  for _, directory in ipairs(places) do
     local path = uv.fs_realpath(directory)
     if path and files.read(path .. "/hotlua/plugin.h") then return path end
   end
@@ -64,7 +65,8 @@ local function read_sources(given)
       error(("bad argument #1 to 'build' (C source expected, got %s)"):format(type(text)), 0)
     end
     local path = is_file(text) and uv.fs_realpath(text)
-    sources[#sources + 1] = { name = path or name, text = path and files.read(path) or text, path = path }
+    if path then name, text = path, files.read(path) end
+    sources[#sources + 1] = { name = name, text = text, path = path }
   end
   if type(given) ~= "table" then
     add("plugin.c", given)
@@ -105,7 +107,8 @@ local function has_hidden_input(sources, flags)
     end
   end
   local text = type(flags) == "table" and table.concat(flags, " ") or flags or ""
-  return text:find "%-I" or text:find "%-L" or text:find "%-include" or text:find "%f[%S][^-%s][^%s]*%.%a"
+  return text:find "%-I" or text:find "%-L" or text:find "%-include" or
+    text:find "%f[%S][^-%s][^%s]*%.%a"
 end
 
 local function key_of(sources, flags)

@@ -8,7 +8,7 @@ local function write(value, parts)
   if type(value) == "table" then
     parts[#parts + 1] = "{"
     for key, field in pairs(value) do
-      parts[#parts + 1] = type(key) == "string" and ("[%q]="):format(key):gsub("\\\n", "\\n") or ("[%d]="):format(key)
+      parts[#parts + 1] = ("[%q]="):format(key):gsub("\\\n", "\\n")
       write(field, parts)
       parts[#parts + 1] = ","
     end
@@ -55,8 +55,10 @@ end
 
 local function plain_trace(trace)
   if type(trace) ~= "table" then return nil end
-  return { short_src = trace.short_src, currentline = trace.currentline, traceback = trace.traceback,
-    source = trace.source, what = trace.what, namewhat = trace.namewhat, linedefined = trace.linedefined }
+  return {
+    short_src = trace.short_src, currentline = trace.currentline, traceback = trace.traceback,
+    source = trace.source, what = trace.what, linedefined = trace.linedefined,
+  }
 end
 
 local function plain_message(message)
@@ -97,8 +99,8 @@ local function note_inputs(send)
   local load = hot.load
   hot.load = function(path, options)
     note(path)
-    local watched = type(options) == "table" and type(options.watch) == "table" and options.watch or {}
-    for _, source in ipairs(watched) do note(source) end
+    local watched = type(options) == "table" and options.watch
+    for _, source in ipairs(type(watched) == "table" and watched or {}) do note(source) end
     return load(path, options)
   end
   return function() seen = {} end
@@ -125,10 +127,15 @@ function M.send(busted, descriptor)
       if kind == "file" then forget_inputs() end
       return { event = kind .. "_start", name = element.name, trace = plain_trace(element.trace) }
     end)
-    on({ kind, "end" }, function(element) return { event = kind .. "_end", name = element.name } end)
+    on({ kind, "end" }, function(element)
+      return { event = kind .. "_end", name = element.name }
+    end)
   end
   on({ "test", "start" }, function(element)
-    return { event = "test_start", name = element.name, kind = element.descriptor, trace = plain_trace(element.trace) }
+    return {
+      event = "test_start", name = element.name, kind = element.descriptor,
+      trace = plain_trace(element.trace),
+    }
   end)
   on({ "test", "end" }, function(element, _, status)
     return { event = "test_end", name = element.name, status = status, duration = element.duration,
@@ -136,8 +143,10 @@ function M.send(busted, descriptor)
   end)
   for _, status in ipairs { "failure", "error", "pending" } do
     on({ status }, function(element, _, message, trace)
-      return { event = "problem", status = status, descriptor = element.descriptor or "file", name = element.name,
-        message = plain_message(message), trace = plain_trace(trace) }
+      return {
+        event = "problem", status = status, descriptor = element.descriptor or "file",
+        name = element.name, message = plain_message(message), trace = plain_trace(trace),
+      }
     end)
   end
   on({ "suite", "end" }, function() return { event = "suite_end" } end)

@@ -10,7 +10,7 @@ M.settings, M.arguments = {}, {}
 
 local default_limit = 300 -- seconds without a sign of life
 
--- The tree of a run ---------------------------------------------------------------------------------
+-- The tree of a run -------------------------------------------------------------------------------
 
 -- Builds the tree of what a process tells: nodes { kind, name, trace, children, problems, status, duration }.
 local function new_tree()
@@ -62,7 +62,7 @@ local function note_problem(tree, file, problem)
   table.insert((node or tree.root).children, { kind = "problem", event = event })
 end
 
--- Processes -----------------------------------------------------------------------------------------
+-- Processes ---------------------------------------------------------------------------------------
 
 local function child_arguments(file, more)
   local arguments = { "--silent", "--only=" .. file }
@@ -126,7 +126,7 @@ local function new_pool(files)
   return pool
 end
 
--- Telling busted ------------------------------------------------------------------------------------
+-- Telling busted ----------------------------------------------------------------------------------
 
 local function publish_problem(busted, event, element)
   local parent = element and busted.context.parent(element) or busted.context.get()
@@ -200,7 +200,7 @@ function M.register(busted, files, send)
   end)
 end
 
--- Single tests --------------------------------------------------------------------------------------
+-- Single tests ------------------------------------------------------------------------------------
 
 local counts = {} -- file -> how many isolated tests were registered
 

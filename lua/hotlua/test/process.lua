@@ -1,5 +1,6 @@
 --- A process of this program that runs specs and tells its events (hotlua.test.events).
 local core = require "hotlua.core"
+local files = require "hotlua.test.files"
 local events = require "hotlua.test.events"
 local scope = require "hotlua.test.scope"
 local uv = require "luv"
@@ -31,6 +32,7 @@ end
 function Process:settle()
   if self.is_done or not self.code or (self.open > 0 and not self.is_late) then return end
   self.is_done = true
+  files.remove(self.directory)
   for _, pipe in ipairs(self.pipes) do
     if not pipe:is_closing() then pipe:close() end
   end
@@ -72,17 +74,30 @@ function Process:wait()
   while not self.is_done do core.turn(true) end
 end
 
+-- Temporary files go into a folder that is removed whatever becomes of the process.
+local function environment(directory)
+  local list = { "TMPDIR=" .. directory }
+  for name, value in pairs(uv.os_environ()) do
+    if name ~= "TMPDIR" then list[#list + 1] = name .. "=" .. value end
+  end
+  return list
+end
+
 local function start(options)
-  local self = setmetatable({ pipes = {}, open = 0, limit = options.limit, on_end = options.on_end }, Process)
+  local self = setmetatable({
+    pipes = {}, open = 0, limit = options.limit, on_end = options.on_end,
+  }, Process)
   local ends = assert(uv.pipe { nonblock = true })
   local stdio = { 0, 1, 2, ends.write }
   if options.on_output then
     stdio[1], stdio[2], stdio[3] = nil, uv.new_pipe(false), uv.new_pipe(false)
   end
   self.timer = uv.new_timer()
+  self.directory = files.temporary_directory()
   local handle, problem
   handle, problem = uv.spawn(uv.exepath(), {
-    args = options.arguments, stdio = { stdio[1], stdio[2], stdio[3], stdio[4] },
+    args = options.arguments, env = environment(self.directory),
+    stdio = { stdio[1], stdio[2], stdio[3], stdio[4] },
   }, function(code, signal)
     self.code, self.signal = code, signal
     handle:close()
@@ -111,8 +126,8 @@ local function start(options)
 end
 
 --- Starts `hotlua test ARGUMENTS`.
---- @param options table { arguments, on_event(event), on_end(process), on_output(piece)?, limit? seconds }
---- without on_output the process writes where this one does
+--- @param options table { arguments, on_event(event), on_end(process), on_output(piece)?,
+--- limit? seconds }; without on_output the process writes where this one does
 --- @return table process
 function M.start(options)
   options.arguments = { "test", "--events=3", table.unpack(options.arguments) }

@@ -11,7 +11,7 @@ local quiet_ms = 30 -- changes that come closer together are one
 
 local help = "a: all, f: failures, q: quit"
 
--- What is watched -----------------------------------------------------------------------------------
+-- What is watched ---------------------------------------------------------------------------------
 
 local Watch = {}
 Watch.__index = Watch
@@ -61,7 +61,7 @@ function Watch:on_change(path)
   self.timer:start(quiet_ms, 0, function() self:start_pending() end)
 end
 
--- Runs ----------------------------------------------------------------------------------------------
+-- Runs --------------------------------------------------------------------------------------------
 
 local function clear_screen()
   if core.is_terminal(1) then io.write "\27[2J\27[3J\27[H" end
@@ -166,7 +166,7 @@ function Watch:start_failures()
   self:start(arguments)
 end
 
--- Keys ----------------------------------------------------------------------------------------------
+-- Keys --------------------------------------------------------------------------------------------
 
 function Watch:on_key(key)
   if key == "q" or key == "\3" or key == "\4" then
