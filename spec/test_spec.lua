@@ -8,10 +8,11 @@ local v1 = "static int count; int limit = 10; int next(void) { return ++count; }
 local v2 = "static int count; int limit = 10; int next(void) { return count += 10; }"
 
 -- Runs a spec in a process of its own; returns what it prints and its exit status.
-local function run_spec(text, arguments)
+local function run_spec(text)
   local directory = t.tmpdir()
-  t.write(directory .. "/x_spec.lua", "local hot, t, uv = require 'hotlua', require 'hotlua.test', require 'luv'\n" .. text)
-  local pipe = io.popen(("cd %s && %s test x_spec.lua %s 2>&1"):format(directory, uv.exepath(), arguments or ""))
+  local head = "local hot, t, uv = require 'hotlua', require 'hotlua.test', require 'luv'\n"
+  t.write(directory .. "/x_spec.lua", head .. text)
+  local pipe = io.popen(("cd %s && %s test x_spec.lua 2>&1"):format(directory, uv.exepath()))
   local output = pipe:read "a"
   local _, _, code = pipe:close()
   return output, code

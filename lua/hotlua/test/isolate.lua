@@ -1,5 +1,5 @@
---- hotlua test --isolate: each spec file in a process of its own. What the process tells becomes, in
---- order, part of this run, as if the tests had run here; so every output handler works.
+--- hotlua test --isolate: each spec file in a process of its own. What the process tells becomes,
+--- in order, part of this run, as if the tests had run here; so every output handler works.
 local process = require "hotlua.test.process"
 local scope = require "hotlua.test.scope"
 
@@ -12,7 +12,7 @@ local default_limit = 300 -- seconds without a sign of life
 
 -- The tree of a run -------------------------------------------------------------------------------
 
--- Builds the tree of what a process tells: nodes { kind, name, trace, children, problems, status, duration }.
+-- Builds the tree of what a process tells: nodes { kind, name, trace, children, status, duration }.
 local function new_tree()
   local root = { kind = "file", children = {} }
   local tree = { root = root, stack = { root } }
@@ -29,8 +29,11 @@ local function new_tree()
       push { kind = "describe", name = event.name, trace = event.trace, children = {} }
     elseif kind == "test_start" then
       tree.last = event.name
-      push { kind = event.kind == "pending" and "pending" or "it", name = event.name, trace = event.trace,
-        children = {} }
+      local is_pending = event.kind == "pending"
+      push {
+        kind = is_pending and "pending" or "it", name = event.name, trace = event.trace,
+        children = {},
+      }
     elseif kind == "test_end" then
       local node = table.remove(tree.stack)
       node.status, node.duration = event.status, event.duration
@@ -54,10 +57,12 @@ end
 -- Puts the end of a process that did not come through where it belongs.
 local function note_problem(tree, file, problem)
   local node, name = tree.running()
-  local where = node and ("in '%s'"):format(name) or tree.last and ("after '%s'"):format(tree.last) or
-    "before the first test"
+  local where = node and ("in '%s'"):format(name) or
+    tree.last and ("after '%s'"):format(tree.last) or "before the first test"
   local message = ("%s: the process %s %s"):format(file, problem, where)
-  local event = { status = "error", descriptor = node and "it" or "file", name = file, message = message }
+  local event = {
+    status = "error", descriptor = node and "it" or "file", name = file, message = message,
+  }
   if node then node.status = "error" end
   table.insert((node or tree.root).children, { kind = "problem", event = event })
 end
@@ -105,7 +110,9 @@ local function new_pool(files)
   end
 
   function pool.take(i)
-    if not pool.runs[i] and pool.next > i then pool.runs[i] = start_run(files[i], function() end) end
+    if not pool.runs[i] and pool.next > i then        -- once more: --repeat
+      pool.runs[i] = start_run(files[i], function() end)
+    end
     while not pool.runs[i] do
       pool.fill()
       if not pool.runs[i] then pool.runs[i - 1].process:wait() end
@@ -131,7 +138,8 @@ end
 local function publish_problem(busted, event, element)
   local parent = element and busted.context.parent(element) or busted.context.get()
   element = element or { descriptor = event.descriptor, name = event.name, attributes = {} }
-  busted.publish({ event.status, event.descriptor }, element, parent, event.message, event.trace or element.trace)
+  local trace = event.trace or element.trace
+  busted.publish({ event.status, event.descriptor }, element, parent, event.message, trace)
 end
 
 -- Registers a describe or a test. Returns busted's element, nil if a filter leaves it out.
@@ -160,7 +168,9 @@ local function replay_tests(busted)
   local safe = busted.safe
   function busted.safe(descriptor, run, element)
     local node = element.replay
-    if descriptor ~= "it" or not node or run ~= element.run then return safe(descriptor, run, element) end
+    if descriptor ~= "it" or not node or run ~= element.run then
+      return safe(descriptor, run, element)
+    end
     for _, child in ipairs(node.children) do
       if child.kind == "problem" then
         local is_own = child.event.descriptor == "it"
@@ -215,10 +225,13 @@ local function expect_end(expected, ended)
   local problem = ended:problem()
   if expected and expected.signal then
     if ended:signal_name() == expected.signal then return nil end
-    return ("expected the test to be killed by %s: it %s"):format(expected.signal, problem or "came through")
+    return ("expected the test to be killed by %s: it %s"):format(
+      expected.signal, problem or "came through")
   elseif expected and expected.status then
-    if ended.signal == 0 and not ended.is_whole and ended.code == expected.status then return nil end
-    return ("expected the test to exit with status %d: it %s"):format(expected.status, problem or "came through")
+    local has_exited = ended.signal == 0 and not ended.is_whole
+    if has_exited and ended.code == expected.status then return nil end
+    return ("expected the test to exit with status %d: it %s"):format(
+      expected.status, problem or "came through")
   end
   return problem and "the test " .. problem
 end
@@ -226,7 +239,8 @@ end
 local function run_apart(file, number, expected, place)
   local problems, output = {}, {}
   local apart = process.start {
-    arguments = child_arguments(file, { "--isolated=" .. number }), limit = M.settings.limit or default_limit,
+    arguments = child_arguments(file, { "--isolated=" .. number }),
+    limit = M.settings.limit or default_limit,
     on_output = function(piece) output[#output + 1] = piece end,
     on_event = function(event)
       if event.event == "problem" then problems[#problems + 1] = event end

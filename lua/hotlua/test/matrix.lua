@@ -72,7 +72,9 @@ local function touch(plugin)
   for name, value in pairs(plugin:dump()) do
     if pcall(plugin.restore, plugin, { [name] = changed(value) }) then count = count + 1 end
   end
-  if count == 0 then error("t.roundtrip: no variable could be changed: give a function that does", 0) end
+  if count == 0 then
+    error("t.roundtrip: no variable could be changed: give a function that does", 0)
+  end
 end
 
 local function pretty(value)
@@ -104,11 +106,14 @@ function M.roundtrip(test, v1, v2, options, change)
   local ok, problem = pcall(change or touch, plugin)
   if not ok then error(problem, 0) end
   local before = plugin:dump()
-  if #differences(first, before) == 0 then scope.fail "t.roundtrip: the state was not changed, so nothing is shown" end
+  if #differences(first, before) == 0 then
+    scope.fail "t.roundtrip: the state was not changed, so nothing is shown"
+  end
   for direction, version in ipairs { v2, v1 } do
     local report, refusal = test.swap(plugin, version)
     if not report then
-      scope.fail(("t.roundtrip: %s was refused: %s"):format(direction == 1 and "forward" or "back", tostring(refusal)))
+      scope.fail(("t.roundtrip: %s was refused: %s"):format(
+        direction == 1 and "forward" or "back", tostring(refusal)))
     end
   end
   local lines = differences(before, plugin:dump())

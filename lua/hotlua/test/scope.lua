@@ -1,5 +1,6 @@
---- Whose is what a test makes: every plugin, handle and folder belongs to the test, describe or file
---- in which it was made and goes with it. A handle left open, and an error in a callback, fails its test.
+--- Whose is what a test makes: every plugin, handle and folder belongs to the test, describe or
+--- file in which it was made and goes with it. A handle left open, and an error in a callback,
+--- fails its test.
 local core = require "hotlua.core"
 local files = require "hotlua.test.files"
 local plugins = require "hotlua.plugin"
@@ -24,8 +25,9 @@ function M.where()
   for level = 2, 200 do
     local info = debug.getinfo(level, "Sl")
     if not info then break end
-    local is_ours = info.what == "C" or info.source:find "^=hotlua/" or info.source:find "/busted/" or
-      info.source:find "/luassert/"
+    local source = info.source
+    local is_ours = info.what == "C" or source:find "^=hotlua/" or source:find "/busted/" or
+      source:find "/luassert/"
     if not is_ours then return ("%s:%d"):format(info.short_src, info.currentline) end
   end
   return "?"
@@ -57,7 +59,8 @@ local function note_places_of(name)
 end
 
 for name, value in pairs(uv) do
-  if type(value) == "function" and (name:find "^new_" or name == "spawn") then note_places_of(name) end
+  local makes_handle = name:find "^new_" or name == "spawn"
+  if makes_handle and type(value) == "function" then note_places_of(name) end
 end
 
 -- Scopes ------------------------------------------------------------------------------------------
@@ -71,14 +74,18 @@ local function scope_of(element)
   return scope
 end
 
-local belongs_to_parent = { lazy_setup = true, strict_setup = true, lazy_teardown = true, strict_teardown = true }
+local belongs_to_parent = {
+  lazy_setup = true, strict_setup = true, lazy_teardown = true, strict_teardown = true,
+}
 
 --- The scope that owns what is made now.
 --- @return table
 function M.current()
   if not busted_core or is_outside then return outside end
   local element = busted_core.context.get()
-  if belongs_to_parent[element.descriptor] then return scope_of(busted_core.context.parent(element)) end
+  if belongs_to_parent[element.descriptor] then
+    return scope_of(busted_core.context.parent(element))
+  end
   return active or scope_of(element)
 end
 
@@ -135,7 +142,8 @@ local print_error = task.on_error
 function task.on_error(message, what)
   local scope = active or M.current()
   if scope == outside then return print_error(message, what) end
-  table.insert(scope.errors, type(message) == "string" and ("%s\n(%s)"):format(message, what) or message)
+  if type(message) == "string" then message = ("%s\n(%s)"):format(message, what) end
+  table.insert(scope.errors, message)
 end
 
 -- What is open ------------------------------------------------------------------------------------
@@ -163,7 +171,9 @@ local function close_plugins(scope, errors)
   local doomed = {}
   for i = #scope.plugins, 1, -1 do doomed[#doomed + 1] = scope.plugins[i] end
   for _, plugin in ipairs(scope.known and plugins.list() or {}) do
-    if not scope.known[plugin] and not is_owned_elsewhere(scope, plugin) then doomed[#doomed + 1] = plugin end
+    if not scope.known[plugin] and not is_owned_elsewhere(scope, plugin) then
+      doomed[#doomed + 1] = plugin
+    end
   end
   for _, plugin in ipairs(doomed) do
     local ok, message = pcall(plugin.close, plugin)
@@ -179,7 +189,8 @@ local function is_left_open(scope, handle)
 end
 
 local function kind_of(handle)
-  return (tostring(handle):match "^uv_([%a_]+)_t" or tostring(handle):match "^uv_([%a_]+)" or "handle"):gsub("_", " ")
+  local kind = tostring(handle):match "^uv_([%a_]+)" or "handle"
+  return (kind:gsub("_t$", ""):gsub("_", " "))
 end
 
 -- Closes the luv handles that the scope left open. Returns a line for each.
@@ -189,7 +200,8 @@ local function close_handles(scope)
     if not is_left_open(scope, handle) then return end
     local place = places[handle]
     local kind = kind_of(handle)
-    lines[#lines + 1] = ("%s: a luv %s made here was left open"):format(place and place.where or "?", kind)
+    local where = place and place.where or "?"
+    lines[#lines + 1] = ("%s: a luv %s made here was left open"):format(where, kind)
     if kind == "process" then pcall(uv.process_kill, handle, "sigkill") end
     pcall(uv.close, handle)
   end)
@@ -205,7 +217,8 @@ local function turn_loop()
   end
 end
 
---- Closes and removes all that the scope owns. Returns what should fail it: an error value, nil for nothing.
+--- Closes and removes all that the scope owns. Returns what should fail it: an error value, nil for
+--- nothing.
 local function release(scope)
   reload.fail_at(nil)
   for _, fn in ipairs(scope.endings or {}) do fn() end

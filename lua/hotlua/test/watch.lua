@@ -20,7 +20,9 @@ Watch.__index = Watch
 local function is_of_interest(path)
   local here = uv.cwd() .. "/"
   if path:sub(1, #here) == here then return true end
-  if path:find("^/usr/") or path:find("/hotlua%-test%-") or path:find("/%.cache/hotlua/") then return false end
+  for _, pattern in ipairs { "^/usr/", "/hotlua%-test%-", "/%.cache/hotlua/" } do
+    if path:find(pattern) then return false end
+  end
   local cache = os.getenv "XDG_CACHE_HOME"
   return not (cache and path:sub(1, #cache) == cache)
 end
@@ -121,8 +123,9 @@ function Watch:on_end(ended)
   local count = 0
   for _ in pairs(run.specs) do count = count + 1 end
   local seconds = (core.now() - run.began) / 1e9
-  io.write(("%s  %d passed, %d failed in %d %s, %.1f s%s  (%s)\n"):format(os.date "%H:%M:%S", run.passed, run.failed,
-    count, count == 1 and "file" or "files", seconds, problem and "; the run " .. problem or "", help))
+  io.write(("%s  %d passed, %d failed in %d %s, %.1f s%s  (%s)\n"):format(
+    os.date "%H:%M:%S", run.passed, run.failed, count, count == 1 and "file" or "files", seconds,
+    problem and "; the run " .. problem or "", help))
   io.flush()
   if self.pending then self:start_pending() end
 end
@@ -162,7 +165,8 @@ function Watch:start_failures()
     io.write("nothing has failed  (", help, ")\n")
     return io.flush()
   end
-  for _, name in ipairs(is_whole and {} or names) do arguments[#arguments + 1] = "--only-test=" .. name end
+  if is_whole then names = {} end
+  for _, name in ipairs(names) do arguments[#arguments + 1] = "--only-test=" .. name end
   self:start(arguments)
 end
 
@@ -239,13 +243,15 @@ end
 --- @return integer exit status
 function M.run(settings, arguments)
   local self = setmetatable({
-    arguments = { table.unpack(arguments) }, directories = {}, touches = {}, contents = {}, failures = {},
-    timer = uv.new_timer(),
+    arguments = { table.unpack(arguments) }, directories = {}, touches = {}, contents = {},
+    failures = {}, timer = uv.new_timer(),
   }, Watch)
   self:add_spec_directories()
   if settings.isolate then table.insert(self.arguments, 1, "--isolate") end
   for _, name in ipairs { "jobs", "limit" } do
-    if settings[name] then table.insert(self.arguments, 1, ("--%s=%s"):format(name, settings[name])) end
+    if settings[name] then
+      table.insert(self.arguments, 1, ("--%s=%s"):format(name, settings[name]))
+    end
   end
   self:read_keys()
   self:start {}
