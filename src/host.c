@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -313,6 +314,8 @@ bool host_turn(struct host *host, bool may_block)
         return false;
     host->is_running = true;
     int jobs = job_count(host);
+    if (may_block)
+        fflush(stdout);      /* who prints into a pipe wants it read before the next event */
     if (may_block && jobs > 0 && has_processors())
         spin(host);
     bool is_done = job_count(host) < jobs;

@@ -1,0 +1,71 @@
+-- The examples, run as their READMEs say.
+local t = require "hotlua.test"
+local uv = require "luv"
+
+local program = assert(uv.exepath())
+
+local function read(path)
+  local file <close> = assert(io.open(path))
+  return file:read("a")
+end
+
+-- A copy of an example that may be edited.
+local function copy(name)
+  local directory = t.tmpdir()
+  assert(os.execute(("cp -r examples/%s/. '%s'"):format(name, directory)))
+  return directory
+end
+
+-- Starts a program; returns what it has written so far as a function, and its end as another.
+local function start(arguments, directory)
+  local output, status = {}, nil
+  local pipe = uv.new_pipe(false)
+  local process, message
+  local command = ("exec '%s' %s 2>&1"):format(program, arguments)
+  process, message = uv.spawn("/bin/sh", { args = { "-c", command }, cwd = directory, stdio = { nil, pipe } },
+    function(code)
+      status = code
+      process:close()
+    end)
+  assert(process, message)
+  pipe:read_start(function(_, data)
+    if data then output[#output + 1] = data else pipe:close() end
+  end)
+  return function() return table.concat(output) end, function() return status end, process
+end
+
+describe("examples/quickstart", function()
+  it("changes under one's eyes and keeps its state", function()
+    local directory = copy "quickstart"
+    local output, status, process = start("main.lua", directory)
+    t.await(function() return output():find("Hello, world!") end, 20000)
+    local source = directory .. "/plugins/greeter.c"
+    t.write(source, (read(source):gsub("Hello", "Good evening")))
+    t.await(function() return output():find("Good evening, world!") end, 20000)
+    local before = tonumber(output():match("Hello, world! %(greeting (%d+)%)[^H]*Good evening"))
+    local after = tonumber(output():match("Good evening, world! %(greeting (%d+)%)"))
+    assert.are.equal(before + 1, after)
+    uv.process_kill(process, "sigterm")
+    t.await(status, 5000)
+    assert.are.equal(143, status())
+  end)
+
+  it("fits on a screen", function()
+    local _, lines = read("examples/quickstart/main.lua"):gsub("\n", "")
+    assert.is_true(lines <= 30, lines .. " lines")
+  end)
+end)
+
+describe("make demo", function()
+  it("shows edits, refusals and a rollback, and ends with status 0", function()
+    local output, status = start("examples/demo/main.lua")
+    t.await(status, 40000)
+    assert.are.equal(0, status(), output())
+    assert.matches("saved → live %d+ ms %(compile %d+, reload [%d.]+, pause [%d.]+%)", output())
+    assert.matches("refused at stage 'build'", output())
+    assert.matches("greeter%.c:%d+:%d+: error:", output())
+    assert.matches("refused at stage 'before_load'", output())
+    assert.matches("rolled back to generation", output())
+    assert.matches("done: 2 reloads, 2 refusals", output())
+  end)
+end)
