@@ -1,6 +1,5 @@
--- The main job in ten seconds, by itself: a program runs while its C source is edited. Works on
--- a copy in a temporary
--- folder, so that nothing in the checkout changes.
+-- The main job in a few seconds, by itself: a program runs while its C source is edited. Works on a copy in a
+-- temporary folder, so that nothing in the checkout changes.
 local hot = require "hotlua"
 local uv = require "luv"
 
@@ -40,7 +39,8 @@ end
 local function first_lines(text, count)
   local lines = {}
   for line in text:gmatch("[^\n]+") do
-    if line:find("error") or #lines == 0 then lines[#lines + 1] = "          " .. line:gsub(directory .. "/", "") end
+    local is_told = line:find("error:", 1, true) or (#lines == 0 and not line:find("^build failed"))
+    if is_told then lines[#lines + 1] = "          " .. line:gsub(directory:gsub("%-", "%%-") .. "/", "") end
     if #lines == count then break end
   end
   return table.concat(lines, "\n")
