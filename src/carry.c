@@ -66,9 +66,11 @@ void carry_free(struct carry *carry)
 bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error)
 {
     struct carry_run run = {.carry = carry, .finding = finding, .context = context, .error = error};
-    if (!carry->old_image->is_mapped || !carry->new_image->is_mapped)
-        return error_set_stage(error, "carry", "%s: an image of the carry is not loaded",
-                               carry->new_image->source);
+    const struct image *missing = carry->old_image->is_mapped ? carry->new_image : carry->old_image;
+    if (!missing->is_mapped)
+        return error_set_stage(error, "carry", "%s: the %s image (generation %u) is not loaded",
+                               carry->new_image->source, missing == carry->old_image ? "old" : "new",
+                               missing->generation);
     run.base = malloc(2 * CARRY_BLOCK);
     if (!run.base)
         return error_set_stage(error, "carry", "%s: out of memory", carry->new_image->source);

@@ -36,13 +36,14 @@ local function ms(us)
   return value < 1 and ("%.2f"):format(value) or ("%.0f"):format(value)
 end
 
+-- What a report's error says: the compiler's errors, or else its first line.
 local function first_lines(text, count)
   local lines = {}
   for line in text:gmatch("[^\n]+") do
-    local is_told = line:find("error:", 1, true) or (#lines == 0 and not line:find("^build failed"))
-    if is_told then lines[#lines + 1] = "          " .. line:gsub(directory:gsub("%-", "%%-") .. "/", "") end
-    if #lines == count then break end
+    if line:find("error:", 1, true) and #lines < count then lines[#lines + 1] = line end
   end
+  lines[1] = lines[1] or text:match("[^\n]*")
+  for i, line in ipairs(lines) do lines[i] = "          " .. line:gsub(directory:gsub("%p", "%%%0") .. "/", "") end
   return table.concat(lines, "\n")
 end
 
