@@ -94,6 +94,7 @@ local function start(options)
   end
   self.timer = uv.new_timer()
   self.directory = files.temporary_directory()
+  uv.fs_chmod(self.directory, 457)         -- 0711: a test may open its own folder to another user
   local handle, problem
   handle, problem = uv.spawn(uv.exepath(), {
     args = options.arguments, env = environment(self.directory),
