@@ -25,7 +25,7 @@ local function same(command, pattern)
   if not has_lua then return output, status end
   local expected, expected_status = run(command, "lua5.4")
   local function neutral(text)
-    return (text:gsub(program, "lua"):gsub("lua5%.4", "lua"):gsub("0x%x+", "0x"):gsub("hotlua", "lua"))
+    return (text:gsub(program:gsub("%p", "%%%0"), "lua"):gsub("lua5%.4", "lua"):gsub("0x%x+", "0x"):gsub("hotlua", "lua"))
   end
   assert.are.equal(neutral(expected), neutral(output))
   assert.are.equal(expected_status, status)

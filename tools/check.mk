@@ -6,8 +6,8 @@ check:            ## warnings, lint, sanitizers, valgrind
 	$(MAKE) check-warnings check-lint check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
-	$(MAKE) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
-	$(MAKE) BUILD=$(BUILD)/clang CC=clang CFLAGS="-O1 -g -Werror" all
+	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
+	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/clang CC=clang CFLAGS="-O1 -g -Werror" all
 
 check-lint:       ## cppcheck and luacheck
 	cppcheck --quiet --enable=portability,performance --inline-suppr --error-exitcode=1 \
@@ -16,13 +16,13 @@ check-lint:       ## cppcheck and luacheck
 
 SANITIZED = spec/reload_spec.lua spec/policy_spec.lua
 check-asan:       ## the specs of reloads under ASan and UBSan
-	$(MAKE) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
+	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
 	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=function" all
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0 \
 	  $(BUILD)/asan/hotlua test $(SANITIZED)
 
 check-tsan:       ## the thread specs under TSan
-	$(MAKE) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" MODE="-fsanitize=thread" all
+	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" MODE="-fsanitize=thread" all
 	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" $(BUILD)/tsan/hotlua test spec/policy_spec.lua
 
 check-valgrind:   ## a short run under valgrind
