@@ -137,8 +137,8 @@ local function exclusively(owner, work)
     end
     task.wait(function() return not owner.busy end)
   end
+  owner.busy = here -- before the next line, which would begin that change at once
   if owner.prefetching then M.on_change(owner, owner.prefetching) end
-  owner.busy = here
   local results = table.pack(pcall(work, owner))
   owner.busy = nil
   arm(owner)
