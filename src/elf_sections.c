@@ -20,9 +20,7 @@ static Elf64_Shdr read_section(const struct elf *elf, unsigned index)
 static bool find_names(const struct elf *elf, struct names *names)
 {
     unsigned index = elf->header->e_shstrndx;
-    if (index == SHN_UNDEF)
-        return true;
-    if (index >= elf->header->e_shnum)
+    if (index == SHN_UNDEF || index >= elf->header->e_shnum)
         return elf_damaged(elf, "its section names are in section %u of %u", index, elf->header->e_shnum);
     Elf64_Shdr section = read_section(elf, index);
     if (section.sh_type != SHT_STRTAB || section.sh_size == 0 ||
@@ -69,14 +67,11 @@ static bool is_debug_info(const char *name)
 static bool check_section(const struct elf *elf, unsigned index, const struct names *names)
 {
     Elf64_Shdr section = read_section(elf, index);
-    const char *name = "";
+    if (section.sh_name >= names->size)
+        return elf_damaged(elf, "section %u has no name", index);
     if (section.sh_type == SHT_NULL)
         return true;
-    if (names->bytes) {
-        if (section.sh_name >= names->size)
-            return elf_damaged(elf, "section %u has no name", index);
-        name = names->bytes + section.sh_name;
-    }
+    const char *name = names->bytes + section.sh_name;
     if (section.sh_link >= elf->header->e_shnum)
         return elf_damaged(elf, "section '%s' refers to section %u of %u", name, section.sh_link,
                            elf->header->e_shnum);
