@@ -129,6 +129,7 @@ int luaopen_hotlua_core(lua_State *L)
     core_open_watch(L);
     core_open_process(L);
     core_open_symbol(L);
+    core_open_trust(L);
     core_open_path(L);
     core_open_inspect(L);
     object_open(L);

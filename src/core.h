@@ -22,6 +22,7 @@ void core_open_plugin(lua_State *L);     /* core_plugin.c: slots, api tables, va
 void core_open_watch(lua_State *L);      /* core_watch.c: files and alarms */
 void core_open_process(lua_State *L);    /* core_process.c: builds */
 void core_open_symbol(lua_State *L);     /* core_symbol.c: addresses and names */
+void core_open_trust(lua_State *L);      /* core_trust.c: signatures, who may write a file */
 void core_open_path(lua_State *L);       /* core_path.c: types at paths of state */
 void core_open_inspect(lua_State *L);    /* core_inspect.c: what is in a file that is not loaded */
 

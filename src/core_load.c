@@ -20,7 +20,7 @@ struct request {             /* not changed once it is read; shared by threads *
     struct image *live;          /* retained; what to compare with, to take signatures from, to carry from */
     struct image *image;         /* retained: core.open's */
     bool opens;                  /* take goes on to open_image: nobody has to be asked between */
-    bool wants_probe, wants_carry;
+    bool wants_probe, wants_carry, must_be_trusted;
     unsigned probe_limit_ms;
     struct carry_options carry_options;
     unsigned references;
@@ -161,7 +161,8 @@ static void take(void *context)
     begin(load);
     struct stage *stage = NULL;
     if (!must_fail(load, "copy")) {
-        stage = stage_copy(load->request->source, load->request->name, &load->error);
+        stage = (load->request->must_be_trusted ? stage_copy_trusted : stage_copy)(
+            load->request->source, load->request->name, &load->error);
         if (!stage)
             snprintf(load->error.stage, sizeof load->error.stage, "copy");
     }
@@ -300,6 +301,8 @@ struct request *core_read_request(lua_State *L, int index)
     request->image = retain_field(L, index, "image");
     lua_getfield(L, index, "opens");
     request->opens = lua_toboolean(L, -1);
+    lua_getfield(L, index, "trusted");
+    request->must_be_trusted = lua_toboolean(L, -1);
     lua_getfield(L, index, "probe");
     request->wants_probe = lua_isinteger(L, -1);
     request->probe_limit_ms = (unsigned)lua_tointeger(L, -1);
@@ -307,7 +310,7 @@ struct request *core_read_request(lua_State *L, int index)
     request->wants_carry = lua_toboolean(L, -1);
     if (request->wants_carry)
         core_read_carry_options(L, lua_gettop(L), &request->carry_options);
-    lua_pop(L, 3);
+    lua_pop(L, 4);
     return request;
 }
 
@@ -324,6 +327,7 @@ static struct load *read_load(lua_State *L)
  *   source, name   the user's path; what the copy is called
  *   live           the image to compare with, to take signatures from, to carry from; nil the first time
  *   cdef, probe    declarations; limit of the probe in ms, nil: no probe
+ *   trusted        refuse a file that others could have written
  *   carry          how to carry from `live` (mode or names), nil: not at all
  *   fail           the stage that fails on purpose, nil: none */
 static int l_take(lua_State *L)

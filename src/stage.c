@@ -2,6 +2,8 @@
  * is locked (flock) while its process lives, so that the next one can tell what a dead one left. */
 #include "stage.h"
 
+#include "trust.h"
+
 #include <dirent.h>
 #include <elf.h>
 #include <errno.h>
@@ -46,7 +48,7 @@ static struct {
 
 static const char *place_parent(unsigned i)
 {
-    const char *temporary = getenv("TMPDIR");
+    const char *temporary = secure_getenv("TMPDIR");
     switch (i) {
     case 0: return "/dev/shm";           /* memory: a copy there costs no disk */
     case 1: return temporary && *temporary == '/' && strlen(temporary) < 40 ? temporary : "/tmp";
@@ -168,14 +170,15 @@ static bool is_hollow(int descriptor, const struct stat *status)
            lseek(descriptor, 0, SEEK_HOLE) < status->st_size;
 }
 
-static int open_source(const char *source, struct stat *status, struct error *error)
+static int open_source(const char *source, bool must_be_trusted, struct stat *status, struct error *error)
 {
-    int descriptor = open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int descriptor = must_be_trusted ? trust_open(source, error) :
+                     open(source, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     const char *why = NULL;
-    if (descriptor < 0) {
+    if (descriptor < 0 && !must_be_trusted)
         error_set_stage(error, "copy", "%s: %s", source, strerror(errno));
+    if (descriptor < 0)
         return -1;
-    }
     if (fstat(descriptor, status) != 0)
         why = strerror(errno);
     else if (S_ISDIR(status->st_mode))
@@ -264,10 +267,10 @@ static int copy_into(struct stage *stage, const char *directory, const char *nam
     return is_full ? 0 : -1;
 }
 
-struct stage *stage_copy(const char *source, const char *name, struct error *error)
+static struct stage *copy_source(const char *source, const char *name, bool must_be_trusted, struct error *error)
 {
     struct stage *stage = calloc(1, sizeof *stage);
-    int from = stage ? open_source(source, &stage->status, error) : -1;
+    int from = stage ? open_source(source, must_be_trusted, &stage->status, error) : -1;
     int result = from < 0 ? -1 : 0;
     if (stage)
         stage->source = strdup(source);
@@ -281,6 +284,16 @@ struct stage *stage_copy(const char *source, const char *name, struct error *err
         return stage;
     stage_free(stage);
     return NULL;
+}
+
+struct stage *stage_copy(const char *source, const char *name, struct error *error)
+{
+    return copy_source(source, name, false, error);
+}
+
+struct stage *stage_copy_trusted(const char *source, const char *name, struct error *error)
+{
+    return copy_source(source, name, true, error);
 }
 
 void stage_free(struct stage *stage)

@@ -15,6 +15,8 @@ struct stage;
  * file (FIFO, directory, device), is empty, or is larger than 4 GiB (logical size) with an error
  * that says so; never blocks on a FIFO. `name` becomes part of the copy's file name. */
 struct stage *stage_copy(const char *source, const char *name, struct error *error);
+/* The same, refusing a file that others could have written or put there (trust_open). */
+struct stage *stage_copy_trusted(const char *source, const char *name, struct error *error);
 
 /* Unmap and delete the copy. */
 void stage_free(struct stage *stage);

@@ -154,7 +154,7 @@ local function new_request(owner)
   return {
     source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
     cdef = options.cdef, probe = options.probe and probe_ms or nil,
-    carry = owner.live and options.carry or nil,
+    carry = owner.live and options.carry or nil, trusted = trust.is_needed(owner),
   }
 end
 
@@ -182,7 +182,6 @@ end
 
 function Transaction:take()
   local owner = self.owner
-  trust.check_path(owner, fail)
   local handle, info = self:take_prefetched()
   if not info then
     local request = new_request(owner)
