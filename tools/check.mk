@@ -17,7 +17,7 @@ check-lint:       ## cppcheck and luacheck
 SANITIZED = spec/reload_spec.lua spec/policy_spec.lua
 check-asan:       ## the specs of reloads under ASan and UBSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
-	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-sanitize=function" all
+	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
 	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0 \
 	  $(BUILD)/asan/hotlua test $(SANITIZED)
 
@@ -26,5 +26,5 @@ check-tsan:       ## the thread specs under TSan
 	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" $(BUILD)/tsan/hotlua test spec/policy_spec.lua
 
 check-valgrind:   ## a short run under valgrind
-	valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full \
+	valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full --show-leak-kinds=definite \
 	  --suppressions=tools/valgrind.supp $(BUILD)/hotlua tools/short.lua
