@@ -1,4 +1,4 @@
--- State across reloads: the merge, changed layouts, pointers, migrate, rollback, dump.
+-- State across reloads: the merge, changed layouts, pointers.
 local hot = require "hotlua"
 local t = require "hotlua.test"
 
@@ -205,7 +205,8 @@ describe("a changed layout", function()
     local body = plugin.api.body
     assert.are.same({ 1, 2, 3, 5 }, { body.at.x, body.at.y, body.hp, plugin.api.list[19].at.y })
     assert(t.swap(plugin, flat .. "int more;"))
-    assert.are.same({ 1, 2, 3, 5 }, { plugin.api.body.x, plugin.api.body.y, plugin.api.body.hp, plugin.api.list[19].y })
+    body = plugin.api.body
+    assert.are.same({ 1, 2, 3, 5 }, { body.x, body.y, body.hp, plugin.api.list[19].y })
   end)
 
   it("copies a union whose members are the same, and lists one whose are not", function()
@@ -230,11 +231,9 @@ describe("a changed layout", function()
   end)
 
   it("carries flexible arrays", function()
-    local plugin = t.load "struct { int n; short data[]; } s = { 3, { 1, 2, 3 } }; int sum(void) { return s.data[2]; }"
-    plugin.api.sum()
     local set = "int sum(void) { return s.data[0] + s.data[1] * 10 + s.data[2] * 100; }"
     local write = "void write(void) { s.data[2] = 9; s.n = 4; }"
-    plugin = t.load("struct { int n; short data[]; } s = { 3, { 1, 2, 3 } };" .. set .. write)
+    local plugin = t.load("struct { int n; short data[]; } s = { 3, { 1, 2, 3 } };" .. set .. write)
     plugin.api.write()
     assert(t.swap(plugin, "struct { char first; long n; int data[]; } s = { 0, 3, { 1, 5, 3, 4 } };" .. set))
     assert.are.equal(951, plugin.api.sum())
@@ -246,7 +245,9 @@ describe("a changed layout", function()
       { longer = "eight", shorter = "fits", cut = "does not fit" })
     local report = assert(t.swap(plugin, "char longer[20], shorter[8], cut[8];"))
     local api = plugin.api
-    assert.are.same({ "eight", "fits", "does no" }, { hot.string(api.longer), hot.string(api.shorter), hot.string(api.cut) })
+    assert.are.equal("eight", hot.string(api.longer))
+    assert.are.equal("fits", hot.string(api.shorter))
+    assert.are.equal("does no", hot.string(api.cut))
     assert.are.same({ "cut" }, report.reset)
   end)
 
@@ -272,8 +273,10 @@ describe("a changed layout", function()
   end)
 
   it("does not mind static, exported, or another file", function()
-    local first = { ["a.c"] = "static int n; int one(void) { return ++n; }", ["b.c"] = "static int n = 10; int two(void) { return ++n; }" }
-    local plugin = t.load(first)
+    local plugin = t.load {
+      ["a.c"] = "static int n; int one(void) { return ++n; }",
+      ["b.c"] = "static int n = 10; int two(void) { return ++n; }",
+    }
     plugin.api.one()
     plugin.api.two()
     assert(t.swap(plugin, {
@@ -358,7 +361,8 @@ describe("a pointer into the old image", function()
       for j = 2, #names do
         if (i * 7 + j * i) % 3 ~= 0 then table.insert(fields, i % #fields + 1, names[j]) end
       end
-      local report = assert(t.swap(plugin, version(tostring(i % 10), table.concat(fields) .. (i % 2 == 0 and "int x;" or ""))))
+      if i % 2 == 0 then fields[#fields + 1] = "int x;" end
+      local report = assert(t.swap(plugin, version(tostring(i % 10), table.concat(fields))))
       assert.are.same({}, report.held)
       assert.are.equal(11111111, plugin.api.check())
     end
@@ -373,8 +377,8 @@ describe("a pointer into the old image", function()
       static struct { struct node *head, **tail; } list = { 0, &list.head };
       void add(int key) {
         struct node *n = malloc(sizeof *n), *m = malloc(sizeof *m);
-        *n = (struct node){ buckets[key %% 8].first, key };
-        buckets[key %% 8].first = n;
+        *n = (struct node){ buckets[key % 8].first, key };
+        buckets[key % 8].first = n;
         *m = (struct node){ 0, key };
         *list.tail = m;
         list.tail = &m->next;
@@ -387,7 +391,6 @@ describe("a pointer into the old image", function()
       }
       int empty(void) { return list.tail == &list.head; }
     ]]
-    source = source:gsub("%%%%", "%%")
     local plugin = t.load((source:gsub("EXTRA", "")))
     assert(t.swap(plugin, (source:gsub("EXTRA", "int more;"))))
     assert.are.equal(1, plugin.api.empty())
@@ -432,86 +435,5 @@ describe("a pointer into the old image", function()
     assert.are.equal(1, plugin.api.is_b())
     assert.are.same({}, report.conflicts)
     assert.are.same({ "p", "s" }, report.repointed)
-  end)
-end)
-
-describe("migrate", function()
-  local before = "struct { int limit_s; int hits; } config = { 1, 2 }; double rate = 0.5;"
-  local after = "struct { int limit_ms; int hits; } config = { 1000, 2 }; double rate = 0.5;"
-
-  it("sees both images, after the merge", function()
-    local seen
-    local plugin = t.load(before, {
-      migrate = function(new, old, report)
-        seen = { new.api.config.hits, old.api.config.limit_s, report.reset[1] }
-        new.api.config.limit_ms = old.api.config.limit_s * 1000
-      end,
-    })
-    plugin.api.config.limit_s, plugin.api.config.hits = 3, 9
-    assert(t.swap(plugin, after))
-    assert.are.same({ 9, 3, "config.limit_s" }, seen)
-    assert.are.same({ 3000, 9 }, { plugin.api.config.limit_ms, plugin.api.config.hits })
-  end)
-
-  it("undoes everything by an error, to the byte", function()
-    local plugin = t.load(before, { migrate = function() error "no way" end })
-    plugin.api.config.limit_s, plugin.api.rate = 3, 7.25
-    local function bytes()
-      return hot.string(hot.cast("char *", plugin.api.config), 8) .. string.pack("d", plugin.api.rate)
-    end
-    local first = bytes()
-    local none, report = t.swap(plugin, after)
-    assert.is_nil(none)
-    assert.are.equal("migrate", report.stage)
-    assert.matches("no way", report.error)
-    assert.are.equal(first, bytes())
-    assert.are.equal(1, plugin:info().generation)
-  end)
-end)
-
-describe("rollback", function()
-  it("brings back what both layouts hold, and forward again, to the byte", function()
-    local v1 = "struct row { int id; short kind; float w; }; struct row rows[50]; char name[9]; unsigned n : 1 - 1 + 8;"
-    v1 = v1:gsub(" unsigned n.*$", " enum e { A, B, C } e;")
-    local v2 = [[struct row { double w; long id; int kind; char more; }; struct row rows[60]; char name[20];
-      enum e { Z, C, B, A } e;]]
-    local plugin = t.load(v1)
-    for i = 0, 49 do
-      local row = plugin.api.rows[i]
-      row.id, row.kind, row.w = i * 1000, -i, i / 4
-    end
-    plugin.api.name, plugin.api.e = "eight ch", 2
-    local before = plugin:dump()
-    local function bytes() return hot.string(hot.cast("char *", plugin.api.rows), 50 * 12) end
-    local first = bytes()
-    assert(t.swap(plugin, v2))
-    plugin.api.rows[7].kind = 70
-    assert(plugin:rollback())
-    assert.are.equal(70, plugin.api.rows[7].kind)
-    plugin.api.rows[7].kind = -7
-    assert.are.equal(first, bytes())
-    assert.are.same(before, plugin:dump())
-  end)
-end)
-
-describe("dump and restore", function()
-  it("go round, 64-bit integers whole, into a fresh copy", function()
-    local source = [[
-      #include <stdint.h>
-      int64_t large; uint64_t unsigned_large; double d; char text[12];
-      struct { struct { short a; float b; } rows[3]; unsigned bits : 5; } table;
-      int *pointer = (int *)&d;
-    ]]
-    local plugin = t.load(source)
-    local api = plugin.api
-    api.large, api.unsigned_large, api.d, api.text = math.mininteger, -2, 0.1, "hello"
-    api.table.rows[2].a, api.table.rows[1].b, api.table.bits = -3, 1.5, 21
-    local values = plugin:dump()
-    assert.are.equal(math.mininteger, values.large)
-    assert.is_nil(values.pointer)
-    local fresh = t.load(source)
-    fresh:restore(values)
-    assert.are.same(values, fresh:dump())
-    assert.are.equal(-3, fresh.api.table.rows[2].a)
   end)
 end)

@@ -69,7 +69,8 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
     const struct image *missing = carry->old_image->is_mapped ? carry->new_image : carry->old_image;
     if (!missing->is_mapped)
         return error_set_stage(error, "carry", "%s: the %s image (generation %u) is not loaded",
-                               carry->new_image->source, missing == carry->old_image ? "old" : "new",
+                               carry->new_image->source, missing == carry->old_image ? "old"
+                                   : "new",
                                missing->generation);
     run.base = malloc(2 * CARRY_BLOCK);
     if (!run.base)
@@ -101,7 +102,8 @@ static void describe_losses(const struct carry_program *program, const char *pre
             describe_losses(step->inner, path, finding, context);
         } else if (step->kind == STEP_GONE || step->kind == STEP_LOST) {
             if (step->kind == STEP_GONE && step->from_count > 0)
-                snprintf(path + strlen(path), 12, "[%llu]", (unsigned long long)step->to_count % 100000000);
+                snprintf(path + strlen(path), 12, "[%llu]",
+                         (unsigned long long)step->to_count % 100000000);
             finding(context, CARRY_RESET, path, step->why);
         } else if (is_cut)
             finding(context, CARRY_RESET, path, "the array is shorter: a longer text is cut");

@@ -1,4 +1,5 @@
-/* carry_internal.h: what the parts of the carry share. A plan pairs the variables of two images; for
+/* carry_internal.h: what the parts of the carry share. A plan pairs the variables of two images;
+ * for
  * each pair of types there is one program, a list of steps that bring an element of the old type
  * to the new one. */
 #ifndef HOTLUA_CARRY_INTERNAL_H
@@ -11,7 +12,8 @@
 
 /* Symbols (carry_symbols.c) ------------------------------------------------------------------- */
 
-struct carry_symbol {        /* a function or variable of .symtab, or of .dynsym in a stripped file */
+struct carry_symbol {        /* a function or variable of .symtab,
+    or of .dynsym in a stripped file */
     const char *name;
     const char *file;        /* source of a local one, NULL: unknown */
     uintptr_t address;       /* in memory */
@@ -89,7 +91,7 @@ struct carry_program {
     const struct type *from_type, *to_type;          /* plain */
     uint64_t from_size, to_size;
     struct carry_steps leaves;           /* one for each leaf, in the order of the new type */
-    struct carry_steps fast;             /* the same for converting without looking: runs of copies */
+    struct carry_steps fast;             /* for converting without looking: runs of copies */
     bool is_same;            /* nothing but pointers and bytes stay where they are */
     bool is_plain;           /* the same, without pointers: a memcpy */
     bool zero_is_zero;       /* zeros become zeros */
@@ -105,7 +107,8 @@ struct carry_compiler {      /* owns all programs and their strings */
 /* The program for that pair of types. `from_size` and `to_size` are those of the variables, which
  * may be larger than their types: a flexible array at the end. */
 const struct carry_program *carry_compile(struct carry_compiler *compiler, const struct type *from,
-                                          uint64_t from_size, const struct type *to, uint64_t to_size);
+                                          uint64_t from_size, const struct type *to,
+                                              uint64_t to_size);
 void carry_free_programs(struct carry_compiler *compiler);
 /* A formatted text, or any malloc'ed memory, that goes with the programs. */
 const char *carry_text(struct carry_compiler *compiler, const char *format, ...)
@@ -165,18 +168,21 @@ enum carry_pointing { POINTS_ELSEWHERE, POINTS_MOVED, POINTS_STUCK };
 struct carry_places;
 struct carry_places *carry_make_places(struct carry *carry);
 void carry_free_places(struct carry_places *places);
-/* Where in the new image does the pointer belong? `pointee` is what it points to. Moved: `*pointer` is
+/* Where in the new image does the pointer belong? `pointee` is what it points to. Moved:
+ * `*pointer` is
  * set. Otherwise it is left; `said` (may be NULL) receives the symbol or the reason. */
 enum carry_pointing carry_repoint(const struct carry *carry, const char **pointer,
                                   const struct type *pointee, char said[160]);
 
 /* Memory (carry_prepare.c) --------------------------------------------------------------------- */
 
-/* Make the new image's pages ready that large variables will fill, so that the run need not wait for
+/* Make the new image's pages ready that large variables will fill, so that the run need not wait
+ * for
  * them. May run while the old image is in use: it asks which pages are there, and reads none. */
 void carry_prepare_memory(const struct carry *carry);
 
-/* Running (carry_merge.c, carry_large.c, carry_step.c, carry_report.c) ---------------------------- */
+/* Running (carry_merge.c, carry_large.c, carry_step.c, carry_report.c)
+ * ---------------------------- */
 
 enum { CARRY_BLOCK = 8192, CARRY_FRAMES = 72, CARRY_LISTED = 100 };
 
@@ -208,16 +214,20 @@ extern const char carry_zeros[CARRY_BLOCK];
 bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair);
 
 /* `count` elements of any size, one block after the other (carry_large.c). */
-bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
+                    char *to,
                     uint64_t count);
 /* At most CARRY_BLOCK bytes of them on either side. */
-bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from,
+                 char *to,
                  uint64_t first, uint64_t count);
-/* Is the new memory all zero? Pages that nobody wrote are not even read. At most CARRY_BLOCK bytes. */
+/* Is the new memory all zero? Pages that nobody wrote are not even read. At most CARRY_BLOCK
+ * bytes. */
 bool carry_is_new_zero(const struct carry_run *run, const char *to, uint64_t size);
 void carry_report_conflict(struct carry_run *run, const struct carry_step *step);
 
-/* `count` elements through one step. `base` is what they were initially, NULL: zeros. False: unfit. */
+/* `count` elements through one step. `base` is what they were initially, NULL: zeros. False:
+ * unfit. */
 bool carry_do_step(struct carry_run *run, const struct carry_step *step, const char *from,
                    const char *base, char *to, const struct carry_program *strides, uint64_t first,
                    uint64_t count);
@@ -225,7 +235,8 @@ bool carry_do_steps(struct carry_run *run, const struct carry_steps *steps, cons
                     const char *base, char *to, const struct carry_program *strides, uint64_t first,
                     uint64_t count);
 /* One leaf. What comes of it is reported unless the run is quiet. */
-enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
+enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *step,
+                                const char *from,
                                 const char *base, char *to);
 /* Is the leaf another than its initial value (NULL: zeros)? */
 bool carry_leaf_differs(const struct carry_step *step, const char *from, const char *base);
@@ -234,9 +245,11 @@ void carry_scan_bytes(struct carry_run *run, const char *path, const char *from,
                       uint64_t size);
 
 /* Report a finding at the current place; `path` is the rest of the way. */
-void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path, const char *why);
+void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path,
+                  const char *why);
 bool carry_report_unfit(struct carry_run *run, const struct carry_step *step, const char *said);
 /* How the program's types differ, in words; NULL when they do not. */
-const char *carry_describe_change(struct carry_compiler *compiler, const struct carry_program *program);
+const char *carry_describe_change(struct carry_compiler *compiler,
+                                  const struct carry_program *program);
 
 #endif

@@ -74,7 +74,8 @@ static void clear_rest(struct carry_run *run, char *to, uint64_t size)
     }
 }
 
-static void end_text(struct carry_run *run, const struct carry_step *step, const char *from, char *to)
+static void end_text(struct carry_run *run, const struct carry_step *step, const char *from,
+                     char *to)
 {
     if (step->to_size >= step->from_size) {
         clear_rest(run, to + step->from_size, step->to_size - step->from_size);
@@ -90,7 +91,8 @@ static void end_text(struct carry_run *run, const struct carry_step *step, const
         }
 }
 
-static void carry_bytes(struct carry_run *run, const struct carry_step *step, const char *from, char *to)
+static void carry_bytes(struct carry_run *run, const struct carry_step *step, const char *from,
+                        char *to)
 {
     uint64_t size = step->from_size < step->to_size ? step->from_size : step->to_size;
     struct span span = {from, to, size, pristine_covers(old_pristine(run), from, step->from_size)};
@@ -125,7 +127,8 @@ static void carry_large_leaf(struct carry_run *run, const struct carry_step *ste
 
 /* ---- Steps of a large element ---- */
 
-static bool carry_loop(struct carry_run *run, const struct carry_step *step, const char *from, char *to)
+static bool carry_loop(struct carry_run *run, const struct carry_step *step, const char *from,
+                       char *to)
 {
     if (run->depth == CARRY_FRAMES)
         return true;
@@ -149,10 +152,12 @@ static bool carry_small_leaf(struct carry_run *run, const struct carry_step *ste
                        run->frames[run->depth - 1].index, 1);
 }
 
-static bool carry_step(struct carry_run *run, const struct carry_step *step, const char *from, char *to);
+static bool carry_step(struct carry_run *run, const struct carry_step *step, const char *from,
+                       char *to);
 
 /* Elements that have no place any more, one by one: they may be many. */
-static bool carry_gone(struct carry_run *run, const struct carry_step *step, const char *from, char *to)
+static bool carry_gone(struct carry_run *run, const struct carry_step *step, const char *from,
+                       char *to)
 {
     struct carry_step one = *step;
     one.count = 1;
@@ -164,7 +169,8 @@ static bool carry_gone(struct carry_run *run, const struct carry_step *step, con
     return true;
 }
 
-static bool carry_step(struct carry_run *run, const struct carry_step *step, const char *from, char *to)
+static bool carry_step(struct carry_run *run, const struct carry_step *step, const char *from,
+                       char *to)
 {
     if (step->kind == STEP_NEW)
         return true;
@@ -178,7 +184,8 @@ static bool carry_step(struct carry_run *run, const struct carry_step *step, con
     return true;
 }
 
-bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
+                    char *to,
                     uint64_t count)
 {
     uint64_t size = program->from_size > program->to_size ? program->from_size : program->to_size;
@@ -189,7 +196,8 @@ bool carry_elements(struct carry_run *run, const struct carry_program *program, 
         char *place = to + i * program->to_size;
         run->frames[run->depth - 1].index = i;
         if (size <= CARRY_BLOCK)
-            fits = carry_block(run, program, element, place, i, count - i < length ? count - i : length);
+            fits = carry_block(run, program, element, place, i, count - i < length ? count - i
+                               : length);
         for (size_t j = 0; fits && size > CARRY_BLOCK && j < program->leaves.count; j++)
             fits = carry_step(run, &program->leaves.list[j], element, place);
     }

@@ -30,7 +30,8 @@ static const char *bytes_or_zeros(const char *bytes)
 }
 
 /* Does the old initial value become the new one? Not being able to say counts as no. */
-static bool is_initial_same(struct carry_run *run, const struct carry_program *program, const char *base,
+static bool is_initial_same(struct carry_run *run, const struct carry_program *program,
+                            const char *base,
                             char *to, uint64_t count)
 {
     uint64_t size = count * program->to_size;
@@ -40,7 +41,8 @@ static bool is_initial_same(struct carry_run *run, const struct carry_program *p
         return memcmp(bytes_or_zeros(base), to, size) == 0;
     memcpy(run->scratch, to, size);
     run->is_quiet = true;
-    bool is_done = carry_do_steps(run, &program->fast, bytes_or_zeros(base), base, run->scratch, program,
+    bool is_done = carry_do_steps(run, &program->fast, bytes_or_zeros(base), base, run->scratch,
+                                  program,
                                   0, count);
     run->is_quiet = false;
     return is_done && memcmp(run->scratch, to, size) == 0;
@@ -81,7 +83,8 @@ static void close_leaf(struct leaf *leaf)
 void carry_report_conflict(struct carry_run *run, const struct carry_step *step)
 {
     carry_report(run, CARRY_CONFLICT, step->path,
-                 "changed at run time and its initial value in the code: the running value is kept");
+                 "changed at run time and its initial value in the code: the running value is "
+                 "kept");
 }
 
 static bool merge_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
@@ -108,7 +111,8 @@ static bool merge_leaf(struct carry_run *run, const struct carry_step *step, con
     return result != VALUE_UNFIT;
 }
 
-static bool merge_leaves(struct carry_run *run, const struct carry_program *program, const char *from,
+static bool merge_leaves(struct carry_run *run, const struct carry_program *program,
+                         const char *from,
                          const char *base, char *to, uint64_t first, uint64_t count);
 
 static bool merge_loop(struct carry_run *run, const struct carry_step *step, const char *from,
@@ -139,7 +143,8 @@ static bool merge_step(struct carry_run *run, const struct carry_program *progra
     }
 }
 
-static bool merge_leaves(struct carry_run *run, const struct carry_program *program, const char *from,
+static bool merge_leaves(struct carry_run *run, const struct carry_program *program,
+                         const char *from,
                          const char *base, char *to, uint64_t first, uint64_t count)
 {
     struct carry_frame *frame = &run->frames[run->depth - 1];
@@ -208,7 +213,8 @@ static void report_pair(struct carry_run *run, const struct carry_pair *pair)
     if (pair->change)
         carry_report(run, CARRY_CONVERTED, "", pair->change);
     else if (is_kept(run, pair))
-        carry_report(run, CARRY_KEPT, "", run->took_new ? "merged: what was not touched has its new "
+        carry_report(run, CARRY_KEPT, "", run->took_new
+                     ? "merged: what was not touched has its new "
                                                           "initial value" : NULL);
 }
 

@@ -1,4 +1,5 @@
-/* carry_number.c: a loop for each pair of number types, converting one field of many elements. Stops
+/* carry_number.c: a loop for each pair of number types, converting one field of many elements.
+ * Stops
  * at the first value that the new type cannot hold exactly (a double may be rounded to a float). */
 #include "carry_internal.h"
 
@@ -85,7 +86,8 @@ DEFINE(f64_to_f32, double, float,
                    a##_to_i64, a##_to_u64, a##_to_f32, a##_to_f64, a##_to_bool}
 
 static carry_kernel *const kernels[CLASSES][CLASSES] = {
-    ROW(i8), ROW(u8), ROW(i16), ROW(u16), ROW(i32), ROW(u32), ROW(i64), ROW(u64), ROW(f32), ROW(f64),
+    ROW(i8), ROW(u8), ROW(i16), ROW(u16), ROW(i32), ROW(u32), ROW(i64), ROW(u64), ROW(f32),
+        ROW(f64),
     ROW(bool),
 };
 

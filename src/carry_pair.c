@@ -75,7 +75,8 @@ static bool is_named(const struct carry_options *options, const char *name)
 
 /* Does the user want it carried, and how? */
 static bool choose(const struct carry *carry, const struct carry_options *options,
-                   const struct variable *old, const struct variable *new, enum carry_treatment *treatment)
+                   const struct variable *old, const struct variable *new,
+                       enum carry_treatment *treatment)
 {
     const struct variable *marked = new ? new : old;
     const struct carry_symbols *symbols = new ? &carry->new_symbols : &carry->old_symbols;
@@ -128,7 +129,8 @@ static void compile_pair(struct carry *carry, struct carry_pair *pair, const str
     pair->to_size = real_size(&carry->new_symbols, new);
     if (!is_described(old) || !is_described(new))
         return;
-    const struct carry_program *program = carry_compile(&carry->compiler, old->type, pair->from_size,
+    const struct carry_program *program = carry_compile(&carry->compiler, old->type,
+                                                        pair->from_size,
                                                         new->type, pair->to_size);
     const struct carry_step *first = program->leaves.list;
     pair->program = program;
@@ -147,7 +149,8 @@ static bool is_initial_same(const struct carry *carry, const struct carry_pair *
     const struct pristine *old = carry->old_image->pristine, *new = carry->new_image->pristine;
     char old_buffer[4096], new_buffer[4096];
     if (pair->from_size != pair->to_size || (pair->program && !pair->program->is_plain) ||
-        !pristine_covers(old, pair->from, pair->from_size) || !pristine_covers(new, pair->to, pair->to_size))
+        !pristine_covers(old, pair->from, pair->from_size) || !pristine_covers(new, pair->to,
+                                                                               pair->to_size))
         return false;
     for (uint64_t at = 0; at < pair->from_size; at += sizeof old_buffer) {
         uint64_t size = pair->from_size - at;
@@ -173,7 +176,8 @@ static void plan_variable(struct carry *carry, const struct carry_options *optio
         pair->treatment = TREAT_RESET;
     else
         compile_pair(carry, pair, old, new);
-    if (pair->treatment == TREAT_MERGE && carry->old_image->is_mapped && carry->new_image->is_mapped)
+    if (pair->treatment == TREAT_MERGE && carry->old_image->is_mapped &&
+        carry->new_image->is_mapped)
         pair->is_initial_same = is_initial_same(carry, pair);
 }
 

@@ -41,7 +41,8 @@ static void add_variable(struct carry_places *places, const struct carry *carry,
     if (!old->address)
         return;
     struct carry_place place = {
-        .start = (uintptr_t)old->address, .size = old->size, .name = old->name, .from_type = old->type,
+        .start = (uintptr_t)old->address, .size = old->size, .name = old->name,
+            .from_type = old->type,
     };
     const struct carry_symbol *symbol = carry_symbol_at(&carry->old_symbols, place.start);
     if (symbol && symbol->size > place.size)
@@ -60,7 +61,8 @@ static void add_symbol(struct carry_places *places, const struct carry *carry,
 {
     const struct carry_symbol *new = find_partner(&carry->new_symbols, old);
     places->list[places->count++] = (struct carry_place){
-        .start = old->address, .size = old->size, .name = old->name, .is_function = old->is_function,
+        .start = old->address, .size = old->size, .name = old->name,
+            .is_function = old->is_function,
         .new_start = new ? new->address : 0, .new_size = new ? new->size : 0,
     };
 }
@@ -143,7 +145,8 @@ static bool reaches(const struct type *type, const struct type *pointee, unsigne
         return false;
     if (type->kind == TYPE_ARRAY)
         return reaches(type->target, pointee, depth + 1);
-    for (uint64_t i = 0; (type->kind == TYPE_STRUCT || type->kind == TYPE_UNION) && i < type->count; i++)
+    for (uint64_t i = 0; (type->kind == TYPE_STRUCT || type->kind == TYPE_UNION) &&
+         i < type->count; i++)
         if (type->fields[i].offset == 0 && reaches(type->fields[i].type, pointee, depth + 1))
             return true;
     return false;
@@ -161,7 +164,8 @@ static bool map_offset(const struct type *from, const struct type *to, uint64_t 
 static bool map_element(const struct type *from, const struct type *to, uint64_t offset,
                         const struct type *pointee, unsigned depth, uint64_t *result)
 {
-    const struct type *old = type_complete(from->target->plain), *new = type_complete(to->target->plain);
+    const struct type *old = type_complete(from->target->plain),
+        *new = type_complete(to->target->plain);
     if (!old->size)
         return false;
     uint64_t index = offset / old->size;
@@ -192,7 +196,8 @@ static bool map_field(const struct type *from, const struct type *to, uint64_t o
         }
         const struct field *new = type_find_field(to, old->name, &at);
         uint64_t inner = 0;
-        if (!new || !map_offset(type, type_complete(new->type->plain), offset - old->offset, pointee,
+        if (!new || !map_offset(type, type_complete(new->type->plain), offset - old->offset,
+                                pointee,
                                 depth + 1, &inner))
             continue;
         *result += at + inner;
@@ -243,7 +248,8 @@ static bool map_by_program(const struct carry_program *program, uint64_t offset,
     return false;
 }
 
-static const struct carry_program *program_of(const struct carry *carry, const struct carry_place *place)
+static const struct carry_program *program_of(const struct carry *carry,
+                                              const struct carry_place *place)
 {
     for (size_t i = 0; i < carry->pair_count; i++)
         if ((uintptr_t)carry->pairs[i].from == place->start)
@@ -296,7 +302,8 @@ static const struct carry_place *choose_place(const struct carry_places *places,
     if (place->start != address || place == places->list || pointee->kind == TYPE_FUNCTION)
         return place;
     const struct carry_place *before = place - 1;
-    bool is_end = before->start + before->size == address && before->from_type && !before->is_function;
+    bool is_end = before->start + before->size == address && before->from_type &&
+        !before->is_function;
     bool is_start = !place->from_type || reaches(place->from_type, pointee, 0);
     return is_end && !is_start && reaches(before->from_type, pointee, 0) ? before : place;
 }

@@ -18,11 +18,13 @@ static bool is_mostly_written(const struct pristine *pristine, const unsigned ch
 {
     uint64_t count = 0;
     for (uint64_t at = 0; at < size; at += PAGE)
-        count += !pristine_is_clean(pristine, written, start + at, at + PAGE <= size ? PAGE : size - at);
+        count += !pristine_is_clean(pristine, written, start + at, at + PAGE <= size ? PAGE
+                                    : size - at);
     return count * PAGE > size / 2;
 }
 
-/* The bytes of the old variable that the new one's from `at` on come from, if sizes are in proportion. */
+/* The bytes of the old variable that the new one's from `at` on come from, if sizes are in
+ * proportion. */
 static bool will_be_written(const struct carry *carry, const struct carry_pair *pair,
                             const unsigned char *written, uint64_t at)
 {
@@ -61,7 +63,8 @@ void carry_prepare_memory(const struct carry *carry)
     for (size_t i = 0; i < carry->pair_count; i++) {
         const struct carry_pair *pair = &carry->pairs[i];
         bool is_large = pair->treatment != TREAT_RESET && pair->to_size >= 2 * STRETCH;
-        if (!is_large || !pristine_covers(carry->old_image->pristine, pair->from, pair->from_size) ||
+        if (!is_large || !pristine_covers(carry->old_image->pristine, pair->from,
+                                          pair->from_size) ||
             !pristine_covers(carry->new_image->pristine, pair->to, pair->to_size))
             continue;
         if (!written)

@@ -22,7 +22,8 @@ static void write_path(const struct carry_run *run, const char *rest, char path[
 }
 
 /* A variable's many leaves are not all listed. */
-void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path, const char *why)
+void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path,
+                  const char *why)
 {
     char whole[MAX_PATH];
     unsigned listed = run->listed[verdict]++;
@@ -51,9 +52,9 @@ bool carry_report_unfit(struct carry_run *run, const struct carry_step *step, co
     write_path(run, step->path, path);
     write_type(step->from_type, step->from_bits, from, sizeof from);
     write_type(step->to_type, step->to_bits, to, sizeof to);
-    return error_set(run->error, "%s: '%s' is %s (%s), which does not fit the new type %s; set it to a "
-                     "value that fits, or keep the type", run->carry->new_image->source, path, said,
-                     from, to);
+    return error_set(run->error, "%s: '%s' is %s (%s), which does not fit the new type %s; set it "
+                     "to a value that fits, or keep the type", run->carry->new_image->source, path,
+                     said, from, to);
 }
 
 /* ---- Changes of types ---- */
@@ -91,7 +92,8 @@ static void describe_types(struct change *change, const struct type *from, unsig
 
 static void describe_step(struct change *change, const struct carry_step *step, const char *prefix);
 
-static void describe_steps(struct change *change, const struct carry_program *program, const char *prefix)
+static void describe_steps(struct change *change, const struct carry_program *program,
+                           const char *prefix)
 {
     for (size_t i = 0; i < program->leaves.count; i++)
         describe_step(change, &program->leaves.list[i], prefix);
@@ -110,14 +112,16 @@ static void describe_step(struct change *change, const struct carry_step *step, 
         return;
     case STEP_GONE: case STEP_NEW:
         if (step->from_count != step->to_count)
-            snprintf(text, sizeof text, "%.100s[%llu -> %llu]", path, (unsigned long long)step->from_count,
+            snprintf(text, sizeof text, "%.100s[%llu -> %llu]", path,
+                     (unsigned long long)step->from_count,
                      (unsigned long long)step->to_count);
         else
             snprintf(text, sizeof text, "%c%.100s", step->kind == STEP_NEW ? '+' : '-', path);
         add_change(change, text);
         return;
     case STEP_TEXT:
-        snprintf(text, sizeof text, "%.100s[%llu -> %llu]", path, (unsigned long long)step->from_size,
+        snprintf(text, sizeof text, "%.100s[%llu -> %llu]", path,
+                 (unsigned long long)step->from_size,
                  (unsigned long long)step->to_size);
         if (!step->is_same)
             add_change(change, text);
@@ -126,11 +130,13 @@ static void describe_step(struct change *change, const struct carry_step *step, 
         return;
     default:
         if (!step->is_same)
-            describe_types(change, step->from_type, step->from_bits, step->to_type, step->to_bits, path);
+            describe_types(change, step->from_type, step->from_bits, step->to_type, step->to_bits,
+                           path);
     }
 }
 
-const char *carry_describe_change(struct carry_compiler *compiler, const struct carry_program *program)
+const char *carry_describe_change(struct carry_compiler *compiler,
+                                  const struct carry_program *program)
 {
     struct change change = {.length = 0};
     if (program->is_same)

@@ -30,7 +30,8 @@ static bool is_number(const struct type *type)
 static bool is_same_number(const struct type *from, const struct type *to)
 {
     bool is_whole = from->kind == TYPE_INT || from->kind == TYPE_ENUM;
-    bool are_alike = is_whole ? to->kind == TYPE_INT || to->kind == TYPE_ENUM : from->kind == to->kind;
+    bool are_alike = is_whole ? to->kind == TYPE_INT || to->kind == TYPE_ENUM
+        : from->kind == to->kind;
     if (!are_alike || from->size != to->size)
         return false;
     if (from->kind == TYPE_FLOAT && from->size > 8)
@@ -120,7 +121,8 @@ static void compile_pointer(struct carry_step *step)
 static void compile_rest(struct carry_step *step)
 {
     const struct type *from = step->from_type, *to = step->to_type;
-    bool is_same = from->kind == to->kind && from->size == to->size && same_text(from->name, to->name);
+    bool is_same = from->kind == to->kind && from->size == to->size && same_text(from->name,
+                                                                                 to->name);
     step->is_same = is_same;
     step->kind = STEP_COPY;
     if (!is_same)
@@ -138,7 +140,8 @@ void carry_compile_scalar(struct carry_compiler *compiler, struct carry_step *st
         compile_rest(step);
         return;
     }
-    bool is_by_name = from->kind == TYPE_ENUM && to->kind == TYPE_ENUM && !keeps_enumerators(from, to);
+    bool is_by_name = from->kind == TYPE_ENUM && to->kind == TYPE_ENUM && !keeps_enumerators(from,
+                                                                                             to);
     bool is_in_bits = step->from_bits || step->to_bits;
     if (is_by_name) {
         struct carry_names *names = make_names(from, to);
@@ -251,7 +254,8 @@ static bool store_real(const struct type *type, char *to, long double value)
         return !isinf(twice) || isinf(value);
     }
     memset(to, 0, type->size);
-    memcpy(to, &value, LDBL_MANT_DIG == 64 ? 10 : sizeof value);   /* the x87's has 6 bytes of padding */
+    memcpy(to, &value, LDBL_MANT_DIG == 64 ? 10
+           : sizeof value);   /* the x87's has 6 bytes of padding */
     return true;
 }
 
@@ -271,7 +275,8 @@ static bool store(const struct carry_step *step, char *to, const struct number *
     if (type->kind == TYPE_FLOAT && number->is_real)
         return store_real(type, to, number->real);
     if (type->kind == TYPE_FLOAT)
-        return is_exact(type, number->integer) && store_real(type, to, (long double)number->integer);
+        return is_exact(type, number->integer) && store_real(type, to,
+                                                             (long double)number->integer);
     if (!number->is_real)
         return store_integer(step, to, number->integer);
     if (type->kind == TYPE_BOOL)

@@ -61,7 +61,8 @@ static enum carry_result do_pointer(struct carry_run *run, const struct carry_st
     if (image_contains(run->carry->old_image, pointer))
         pointing = carry_repoint(run->carry, &pointer, step->from_type->target, said);
     memcpy(to, &pointer, sizeof pointer);
-    bool is_told = pointing != POINTS_ELSEWHERE && !run->is_quiet && carry_leaf_differs(step, from, base);
+    bool is_told = pointing != POINTS_ELSEWHERE && !run->is_quiet && carry_leaf_differs(step, from,
+                                                                                        base);
     if (is_told && pointing == POINTS_MOVED)
         carry_report(run, CARRY_REPOINTED, step->path, said);
     if (is_told && pointing == POINTS_STUCK)
@@ -70,7 +71,8 @@ static enum carry_result do_pointer(struct carry_run *run, const struct carry_st
 }
 
 /* A text ends in a NUL also where it had to be cut. */
-static enum carry_result do_text(struct carry_run *run, const struct carry_step *step, const char *from,
+static enum carry_result do_text(struct carry_run *run, const struct carry_step *step,
+                                 const char *from,
                                  char *to)
 {
     if (step->to_size >= step->from_size) {
@@ -102,7 +104,8 @@ static enum carry_result do_scalar(struct carry_run *run, const struct carry_ste
     return result;
 }
 
-static enum carry_result do_copy(struct carry_run *run, const struct carry_step *step, const char *from,
+static enum carry_result do_copy(struct carry_run *run, const struct carry_step *step,
+                                 const char *from,
                                  const char *base, char *to)
 {
     memcpy(to, from, step->from_size);
@@ -111,7 +114,8 @@ static enum carry_result do_copy(struct carry_run *run, const struct carry_step 
     return VALUE_DONE;
 }
 
-enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
+enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *step,
+                                const char *from,
                                 const char *base, char *to)
 {
     switch (step->kind) {
@@ -141,7 +145,8 @@ void carry_scan_bytes(struct carry_run *run, const char *path, const char *from,
         memcpy(&word, from + at, sizeof word);
         bool leads_back = image_contains(run->carry->old_image, word);
         if (leads_back && bytes_differ(from + at, base ? base + at : NULL, sizeof word)) {
-            carry_report(run, CARRY_HELD, path, "an address of the old image where no type says pointer");
+            carry_report(run, CARRY_HELD, path,
+                         "an address of the old image where no type says pointer");
             return;
         }
     }
@@ -194,7 +199,8 @@ static bool do_leaves(struct carry_run *run, const struct carry_step *step, stru
     for (uint64_t i = 0; i < block.count; i++) {
         const char *base = block.base ? block.base + i * block.from_stride : NULL;
         set_index(run, block.first + i);
-        enum carry_result result = carry_do_leaf(run, step, block.from + i * block.from_stride, base,
+        enum carry_result result = carry_do_leaf(run, step, block.from + i * block.from_stride,
+                                                 base,
                                                  block.to + i * block.to_stride);
         if (result == VALUE_UNFIT || (result == VALUE_LOST && run->is_quiet))
             return false;

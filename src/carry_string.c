@@ -1,4 +1,5 @@
-/* carry_string.c: string constants of two images, found by their text. Reads only read-only data. */
+/* carry_string.c: string constants of two images, found by their text. Reads only read-only
+ * data. */
 #include "carry_places.h"
 
 #include "stage.h"
@@ -93,7 +94,8 @@ void carry_index_strings(struct carry_strings *strings, const struct image *old_
     while (strings->capacity < count * 2)
         strings->capacity *= 2;
     strings->table = calloc(strings->capacity, sizeof *strings->table);
-    for (struct carry_area *area = strings->new_areas; strings->table && area && area->start; area++)
+    for (struct carry_area *area = strings->new_areas; strings->table && area &&
+         area->start; area++)
         take_area(strings, area);
 }
 
@@ -108,7 +110,8 @@ void carry_free_strings(struct carry_strings *strings)
 static const char *search_areas(const struct carry_area *areas, const char *text, size_t length)
 {
     for (; areas && areas->start; areas++) {
-        const char *found = memmem((const char *)areas->start, areas->end - areas->start, text, length + 1);
+        const char *found = memmem((const char *)areas->start, areas->end - areas->start, text,
+                                   length + 1);
         if (found)
             return found;
     }

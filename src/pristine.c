@@ -14,7 +14,8 @@
 
 enum { PAGE = 4096, MAX_RANGES = 32, ENTRIES = 512 };
 
-static const uint64_t PAGE_PRESENT = 1ull << 63, PAGE_SWAPPED = 1ull << 62, PAGE_OF_FILE = 1ull << 61;
+static const uint64_t PAGE_PRESENT = 1ull << 63, PAGE_SWAPPED = 1ull << 62,
+    PAGE_OF_FILE = 1ull << 61;
 
 struct range {               /* writable memory that follows on without a gap */
     uintptr_t start, end;    /* page-aligned */
@@ -51,8 +52,9 @@ static bool range_of_segment(const struct image *image, const Elf64_Phdr *segmen
                              struct range *range)
 {
     uintptr_t start = (image->bias + segment->p_vaddr) & -(uintptr_t)PAGE;
-    uintptr_t end = (image->bias + segment->p_vaddr + segment->p_memsz + PAGE - 1) & -(uintptr_t)PAGE;
+    uintptr_t end = image->bias + segment->p_vaddr + segment->p_memsz;
     const unsigned char *file = stage_bytes(image->stage);
+    end = (end + PAGE - 1) & -(uintptr_t)PAGE;
     file += segment->p_offset - segment->p_vaddr % PAGE;
     uintptr_t skipped = relro > start && relro <= end ? relro - start : 0;
     *range = (struct range){
@@ -81,7 +83,8 @@ static unsigned find_ranges(const struct image *image, struct range *ranges)
     return count;
 }
 
-static const struct range *find_range(const struct pristine *pristine, uintptr_t address, size_t size)
+static const struct range *find_range(const struct pristine *pristine, uintptr_t address,
+                                      size_t size)
 {
     for (unsigned i = 0; pristine && i < pristine->range_count; i++) {
         const struct range *range = &pristine->ranges[i];
@@ -155,7 +158,8 @@ bool pristine_is_clean(const struct pristine *pristine, const unsigned char *wri
 
 /* ---- Taking ---- */
 
-/* Give the pages their content; returns how many have to be copied, and copies if there is where. */
+/* Give the pages their content; returns how many have to be copied, and copies if there is
+ * where. */
 static size_t take_range(struct pristine *pristine, const struct range *range,
                          const unsigned char *written, unsigned char *copies)
 {
@@ -304,7 +308,8 @@ void pristine_restore(const struct pristine *pristine)
     for (unsigned i = 0; pristine && i < pristine->range_count; i++) {
         const struct range *range = &pristine->ranges[i];
         for (uintptr_t at = range->start; at < range->end; at += PAGE) {
-            const unsigned char *page = pristine->pages[range->first_page + (at - range->start) / PAGE];
+            size_t index = range->first_page + (at - range->start) / PAGE;
+            const unsigned char *page = pristine->pages[index];
             if (pristine_is_clean(pristine, written, (const void *)at, PAGE))
                 continue;
             if (!page)

@@ -18,7 +18,8 @@ void pristine_free(struct pristine *pristine);
 /* Copy `size` bytes that `address` (inside the image) held initially. False if it was not writable
  * data (then the memory itself is still what it was). */
 bool pristine_read(const struct pristine *pristine, const void *address, void *buffer, size_t size);
-/* The same without a copy where it can be: NULL when all the bytes are zero, else a pointer to them,
+/* The same without a copy where it can be: NULL when all the bytes are zero, else a pointer to
+ * them,
  * which is `buffer` if they had to be brought together. The range must be writable data. */
 const void *pristine_view(const struct pristine *pristine, const void *address, size_t size,
                           void *buffer);
@@ -34,7 +35,8 @@ unsigned char *pristine_ask_written(const struct pristine *pristine);
 bool pristine_is_clean(const struct pristine *pristine, const unsigned char *written,
                        const void *address, size_t size);
 
-/* Give the image's writable data its initial values again (before an older generation takes over). */
+/* Give the image's writable data its initial values again (before an older generation takes
+ * over). */
 void pristine_restore(const struct pristine *pristine);
 
 #endif
