@@ -33,7 +33,8 @@ M.stages = {
 local Transaction = {}
 Transaction.__index = Transaction
 
-local probe_ms = 5000 -- the longest that a file may take to open and close in the probe
+local default_probe_ms <const> = 5000
+local probe_ms = default_probe_ms -- the longest that a file may take to open and close in the probe
 
 local fail_next -- stage name: the next reload fails there
 
@@ -45,6 +46,11 @@ function M.fail_at(stage)
     error(("no stage '%s'; there are %s"):format(stage, table.concat(M.stages, ", ")), 2)
   end
   fail_next = stage
+end
+
+--- Sets how long a file may take in the probe (for tests). nil takes it back.
+function M.probe_limit(ms)
+  probe_ms = ms or default_probe_ms
 end
 
 -- A failure of a stage travels as this; anything else is a bug of ours and keeps its traceback.
