@@ -79,9 +79,9 @@ end
 
 -- Moves the fields of `new` into `old`, nested tables in place so that who holds one keeps it. `undo` records how to
 -- put everything back.
-local function merge(old, new, undo, seen)
-  if seen[old] then return end
-  seen[old] = true
+local function merge(old, new, undo, merged)
+  if merged[new] then return end
+  merged[new] = old
   local function set(key, value)
     local before = rawget(old, key)
     undo[#undo + 1] = function() rawset(old, key, before) end
@@ -95,7 +95,7 @@ local function merge(old, new, undo, seen)
   for key, value in next, new do
     local current = rawget(old, key)
     if type(value) == "table" and type(current) == "table" and value ~= current then
-      merge(current, value, undo, seen)
+      merge(current, value, undo, merged)
     else
       set(key, value)
     end
@@ -103,11 +103,23 @@ local function merge(old, new, undo, seen)
   local before, after = debug.getmetatable(old), debug.getmetatable(new)
   if before ~= after then
     if type(before) == "table" and type(after) == "table" then
-      merge(before, after, undo, seen)
+      merge(before, after, undo, merged)
     else
       undo[#undo + 1] = function() debug.setmetatable(old, before) end
       debug.setmetatable(old, after)
     end
+  end
+end
+
+-- What the new functions know as their module, or a table in it, is the old table from now on.
+local function point_to_merged(functions, merged, undo)
+  for _, fn in ipairs(functions) do
+    each_upvalue(fn, function(i, _, value)
+      local old = value ~= nil and merged[value]
+      if not old or old == value then return end
+      undo[#undo + 1] = function() debug.setupvalue(fn, i, value) end
+      debug.setupvalue(fn, i, old)
+    end)
   end
 end
 
@@ -177,7 +189,9 @@ local function reload(record)
   for _, join in ipairs(joins) do debug.upvaluejoin(join.fn, join.index, join.old.fn, join.old.index) end
   local undo = {}
   local ok, message = xpcall(function()
-    merge(old, new, undo, {})
+    local merged = {}
+    merge(old, new, undo, merged)
+    point_to_merged(new_functions, merged, undo)
     replace_upvalues(record, replacements, undo)
     if type(rawget(old, "on_reload")) == "function" then old.on_reload(before) end
   end, debug.traceback)
