@@ -1,6 +1,5 @@
---- Build on save: runs the build command when a watched source changes. The build's output is
---- shown as the compiler
---- wrote it; what it makes is seen by the watch of the plugin's file.
+--- Build on save: runs the build command when a watched source changes. The build's output is shown as the
+--- compiler wrote it; what it makes is seen by the watch of the plugin's file.
 local core = require "hotlua.core"
 local event = require "hotlua.event"
 local reports = require "hotlua.report"

@@ -1,6 +1,5 @@
---- Puts right what luv 1.44 gets wrong on a loop that is not its own alone: `uv.walk` crashes
---- on handles that luv
---- did not make, and `uv.run` must not be entered twice.
+--- Puts right what luv 1.44 gets wrong on a loop that is not its own alone: `uv.walk` crashes on handles
+--- that luv did not make, and `uv.run` must not be entered twice.
 local core = require "hotlua.core"
 
 local function is_handle(value)

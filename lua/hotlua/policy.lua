@@ -1,6 +1,5 @@
---- The policies that come with hotlua. Each is a plain function of a change that returns true
---- to take it, false and
---- a reason to refuse it, or nil to leave it for plugin:reload(); it runs as a task and may wait.
+--- The policies that come with hotlua. Each is a plain function of a change that returns true to take it,
+--- false and a reason to refuse it, or nil to leave it for plugin:reload(); it runs as a task and may wait.
 local M = {}
 
 --- Takes every change at once.

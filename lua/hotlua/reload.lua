@@ -1,6 +1,5 @@
---- The life of a reload: one function that takes a plugin through the named stages. Everything
---- before the commit
---- writes only into the new image, so dropping that image undoes it.
+--- The life of a reload: one function that takes a plugin through the named stages. Everything before the
+--- commit writes only into the new image, so dropping that image undoes it.
 ---
 ---   detect   a change was seen               (watcher thread)
 ---   copy     private copy of the file        (loader thread)
@@ -85,9 +84,8 @@ function Transaction:stage(name, fn, ...)
   return table.unpack(results, 2, results.n)
 end
 
--- Runs one of core's jobs on the loader thread, or here when nothing can wait. Its microseconds
--- and its error go
--- into the report; the loop's thread is free meanwhile.
+-- Runs one of core's jobs on the loader thread, or here when nothing can wait. Its microseconds and its
+-- error go into the report; the loop's thread is free meanwhile.
 function Transaction:offload(job, spec)
   spec.fail = self.fail
   local ok, handle, info

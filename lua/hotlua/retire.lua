@@ -1,6 +1,5 @@
---- What becomes of an image after it was live: kept for a rollback, retired when its last
---- caller has left, unloaded,
---- or held where it cannot be.
+--- What becomes of an image after it was live: kept for a rollback, retired when its last caller has left,
+--- unloaded, or held where it cannot be.
 local core = require "hotlua.core"
 local event = require "hotlua.event"
 local task = require "hotlua.task"

@@ -1,6 +1,5 @@
---- dump and restore: the carried variables as plain Lua data. Structs become tables by field
---- name, arrays lists from 1,
---- char arrays strings; pointers have no meaning outside the process and are left out.
+--- dump and restore: the carried variables as plain Lua data. Structs become tables by field name, arrays
+--- lists from 1, char arrays strings; pointers have no meaning outside the process and are left out.
 local core = require "hotlua.core"
 
 local M = {}

@@ -1,6 +1,5 @@
---- Tasks: coroutines that may wait. Waiting goes through the watcher thread's alarms, so that a
---- task moves on also
---- under a script that never returns to the loop.
+--- Tasks: coroutines that may wait. Waiting goes through the watcher thread's alarms, so that a task moves
+--- on also under a script that never returns to the loop.
 local core = require "hotlua.core"
 
 local M = {}
@@ -44,9 +43,8 @@ function M.is_task()
   return not is_main and tasks[co] ~= nil and coroutine.isyieldable()
 end
 
---- Waits for something asynchronous: `begin(done)` starts it, `done(…)` gives the results. In a
---- task it yields; in
---- the main chunk it runs the loop meanwhile; inside a callback of the loop neither is possible.
+--- Waits for something asynchronous: `begin(done)` starts it, `done(…)` gives the results. In a task it
+--- yields; in the main chunk it runs the loop meanwhile; inside a callback of the loop neither is possible.
 --- @param begin fun(done: fun(...))
 function M.await(begin)
   local results

@@ -44,8 +44,7 @@ local function start(first, again, what, fn)
   return self
 end
 
---- Calls `fn(timer)` every `ms` milliseconds until `timer:stop()`. A call that is still waiting
---- is not
+--- Calls `fn(timer)` every `ms` milliseconds until `timer:stop()`. A call that is still waiting is not
 --- entered again.
 function M.every(ms, fn)
   check(ms, fn, "every")
