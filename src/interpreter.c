@@ -12,7 +12,6 @@
 
 struct options {
     bool is_interactive, shows_version, runs_text, ignores_environment;
-    bool watches;            /* --watch: the script is run again when it changes */
     int script;              /* index in argv; argc if there is none */
     const char *bad;         /* the option that is none */
 };
@@ -104,10 +103,6 @@ static struct options read_options(int argc, char **argv)
         if (strcmp(option, "--") == 0) {
             options.script = i + 1;
             return options;
-        }
-        if (strcmp(option, "--watch") == 0) {
-            options.watches = true;
-            continue;
         }
         bool is_missing = takes_value(option) && option[2] == 0 && (++i >= argc || argv[i][0] == '-');
         if (!read_option(option, &options) || is_missing) {
@@ -285,8 +280,6 @@ int interpreter_run(struct host *host, lua_State *L, int argc, char **argv)
     struct options options = read_options(argc, argv);
     if (options.bad)
         return refuse_option(options.bad);
-    if (options.watches)
-        return run_command(L, "watch", argc, argv, options.script);
     if (options.shows_version)
         print_version();
     make_arg_table(L, argc, argv, options.script);

@@ -53,6 +53,10 @@ static bool check_directory(struct walk *walk, const struct stat *status)
 
 static bool check_file(const struct walk *walk, const char *name, const struct stat *status)
 {
+    if (!S_ISREG(status->st_mode))
+        return error_set_stage(walk->error, "copy", "%s: is not a regular file", walk->path);
+    if (!S_ISREG(status->st_mode))       /* a device or FIFO: the caller refuses it as such */
+        return true;
     if (!is_ours(status))
         return refuse(walk, name, "belongs to another user");
     if (status->st_mode & S_IWOTH)

@@ -16,7 +16,6 @@ options (those of lua5.4):
   -W               turn warnings on
   --               end of options
   -                the script is standard input
-  --watch          run the script again when it, or what it loaded, changes
   --version        show the version
   --help           show this
 

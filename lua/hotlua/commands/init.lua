@@ -1,4 +1,4 @@
---- The commands: `hotlua test|inspect|check|stubs|new|help`, and `--watch`. Each is a module
+--- The commands: `hotlua test|inspect|check|stubs|new|help`. Each is a module
 --- hotlua.commands.NAME that returns run(arguments) -> exit status.
 local M = {}
 
@@ -9,7 +9,6 @@ local usages = {
   stubs = "hotlua stubs FILE.so | --hotlua",
   new = "hotlua new NAME",
   help = "hotlua help [COMMAND]",
-  watch = "hotlua --watch script [args]",
 }
 
 M.usages = usages
