@@ -124,7 +124,7 @@ local function run_loop(predicate, limit)
       scope.raise_errors()
       local value = predicate()
       if value then return value end
-      tick:start(pause, 0, wake)
+      tick:start(pause, pause, wake) -- one that is due at once and does not repeat would not end the turn
       pause = math.min(pause + 1, 10)
       core.turn(true)
     until is_late
