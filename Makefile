@@ -15,8 +15,8 @@ WARN  = -Wall -Wextra -Wstrict-prototypes -Wmissing-prototypes -Wshadow -Wpointe
 HOST_CFLAGS = -std=gnu11 -D_GNU_SOURCE= $(WARN) $(CFLAGS) $(MODE) -fno-strict-aliasing -fvisibility=hidden -pthread \
               -DHOTLUA_VERSION='"$(VERSION)"' -Isrc -Iinclude \
               $(patsubst -I%,-isystem %,$(shell pkg-config --cflags lua5.4 $(PACKAGES)))
-# All of Lua is in the program, and exported: C modules find it there.
-HOST_LIBS   = -Wl,--whole-archive -l:liblua5.4.a -Wl,--no-whole-archive -llua5.4-luv \
+# All of Lua is in the program, and exported: C modules find it there. luaL_openlibs is ours (src/libraries.c).
+HOST_LIBS   = -Wl,--whole-archive $(BUILD)/liblua.a -Wl,--no-whole-archive -llua5.4-luv \
               $(shell pkg-config --libs $(PACKAGES)) -lelf -lm -ldl
 
 SOURCES := $(wildcard src/*.c)
@@ -25,7 +25,7 @@ LUA     := $(sort $(shell find lua -name '*.lua'))
 
 all: $(BUILD)/hotlua
 
-$(BUILD)/hotlua: $(OBJECTS)
+$(BUILD)/hotlua: $(OBJECTS) $(BUILD)/liblua.a
 	$(CC) $(CFLAGS) $(MODE) -rdynamic -pthread -o $@ $(OBJECTS) $(LDFLAGS) $(HOST_LIBS)
 
 $(BUILD)/%.o: src/%.c Makefile | $(BUILD)
@@ -44,6 +44,9 @@ $(BUILD)/builtin_files.S: $(LUA) Makefile | $(BUILD)
 
 $(BUILD)/builtin_files.o: $(BUILD)/builtin_files.S
 	$(CC) -c -o $@ $<
+
+$(BUILD)/liblua.a: Makefile | $(BUILD)
+	cp $(shell $(CC) -print-file-name=liblua5.4.a) $@ && ar d $@ linit.o
 
 $(BUILD):
 	mkdir -p $@

@@ -7,6 +7,7 @@
 #include "host.h"
 #include "object.h"
 #include "thread.h"
+#include "worker.h"
 
 #include <lauxlib.h>
 #include <unistd.h>
@@ -58,11 +59,12 @@ static int l_drain(lua_State *L)
     return 0;
 }
 
-/* core.run(): the loop until nothing is left or core.stop(). */
+/* core.run() -> was it stopped: the loop until nothing is left or core.stop(). */
 static int l_run(lua_State *L)
 {
     host_run(host_of(L));
-    return 0;
+    lua_pushboolean(L, host_was_stopped(host_of(L)));
+    return 1;
 }
 
 static int l_stop(lua_State *L)
@@ -126,6 +128,7 @@ int luaopen_hotlua_core(lua_State *L)
     core_open_load(L);
     core_open_carry(L);
     core_open_plugin(L);
+    core_open_share(L);
     core_open_watch(L);
     core_open_process(L);
     core_open_symbol(L);
@@ -136,5 +139,6 @@ int luaopen_hotlua_core(lua_State *L)
     callback_open(L);
     borrow_open(L);
     hooks_open(L);
+    worker_open(L);
     return 1;
 }

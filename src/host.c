@@ -24,19 +24,24 @@ struct message {
     struct message *next;
 };
 
+struct queue {
+    struct message *first, **last;
+};
+
 struct host {
     lua_State *L;
     uv_loop_t loop;
     uv_async_t wake;             /* unreferenced unless something is awaited (host_await) */
     pthread_t thread;
-    pthread_mutex_t lock;        /* of the queue */
-    struct message *first, **last;
+    pthread_mutex_t lock;        /* of the queues */
+    struct queue posted, mail;
     int jobs;                    /* host_work in progress */
     uint64_t spin_until_ns;      /* the result of a job is awaited without sleeping until then */
     int awaited;                 /* reasons to keep the loop alive */
     bool is_running;             /* inside uv_run */
-    bool is_stopped;             /* hot.stop() */
+    volatile bool is_stopped;    /* hot.stop() */
     bool is_closing;
+    volatile bool is_interrupted;    /* host_interrupt: errors that come of it are not worth a word */
 };
 
 static const char host_key = 0;          /* its address is the registry key */
@@ -76,6 +81,10 @@ static int add_traceback(lua_State *L)
 /* Hand the error on top to hot's error handler (Lua: core.on_error), or print it. [-1 +0] */
 static void report_error(lua_State *L, const char *what)
 {
+    if (host_of(L)->is_interrupted) {
+        lua_pop(L, 1);
+        return;
+    }
     lua_rawgetp(L, LUA_REGISTRYINDEX, &core_error_key);
     if (lua_isfunction(L, -1)) {
         lua_insert(L, -2);
@@ -124,31 +133,48 @@ static int luv_call(lua_State *L, int arguments, int results, int flags)
 
 /* The queue ---------------------------------------------------------------------------------- */
 
-static bool take_message(struct host *host, struct message **message)
+static bool take_message(struct host *host, struct queue *queue, struct message *taken)
 {
     pthread_mutex_lock(&host->lock);
-    *message = host->first;
-    if (*message) {
-        host->first = (*message)->next;
-        if (!host->first)
-            host->last = &host->first;
+    struct message *message = queue->first;
+    if (message) {
+        *taken = *message;
+        queue->first = message->next;
+        if (!queue->first)
+            queue->last = &queue->first;
     }
     pthread_mutex_unlock(&host->lock);
-    return *message != NULL;
+    free(message);
+    return message != NULL;
+}
+
+static void add_message(struct host *host, struct queue *queue,
+                        void (*deliver)(lua_State *L, void *context), void *context)
+{
+    struct message *message = malloc(sizeof *message);
+    if (!message)
+        abort();
+    *message = (struct message){deliver, context, NULL};
+    pthread_mutex_lock(&host->lock);
+    *queue->last = message;
+    queue->last = &message->next;
+    pthread_mutex_unlock(&host->lock);
+}
+
+static void empty_queue(struct host *host, struct queue *queue, lua_State *L)
+{
+    struct message message;
+    luaL_checkstack(L, 20, NULL);
+    while (take_message(host, queue, &message))
+        message.deliver(L, message.context);
 }
 
 void host_drain(struct host *host, lua_State *L)
 {
-    struct message *message;
     for (struct plugin *plugin = plugin_next(NULL); plugin; plugin = plugin_next(plugin))
         if (plugin->owner == host)
             slot_disarm(plugin);
-    luaL_checkstack(L, 20, NULL);
-    while (take_message(host, &message)) {
-        struct message taken = *message;
-        free(message);
-        taken.deliver(L, taken.context);
-    }
+    empty_queue(host, &host->posted, L);
 }
 
 /* Where a call of an armed plugin goes: what waits is delivered before the call. */
@@ -164,19 +190,21 @@ static void on_wake(uv_async_t *wake)
 {
     struct host *host = wake->data;
     host_drain(host, host->L);
+    empty_queue(host, &host->mail, host->L);
 }
 
 void host_post(struct host *host, void (*deliver)(lua_State *L, void *context), void *context)
 {
-    struct message *message = malloc(sizeof *message);
-    *message = (struct message){deliver, context, NULL};
-    pthread_mutex_lock(&host->lock);
-    *host->last = message;
-    host->last = &message->next;
-    pthread_mutex_unlock(&host->lock);
+    add_message(host, &host->posted, deliver, context);
     for (struct plugin *plugin = plugin_next(NULL); plugin; plugin = plugin_next(plugin))
         if (plugin->owner == host)
             slot_arm(plugin, call_safe_point);
+    uv_async_send(&host->wake);
+}
+
+void host_mail(struct host *host, void (*deliver)(lua_State *L, void *context), void *context)
+{
+    add_message(host, &host->mail, deliver, context);
     uv_async_send(&host->wake);
 }
 
@@ -261,6 +289,13 @@ static void on_signal(int number)
     errno = kept;
 }
 
+void host_interrupt(struct host *host)
+{
+    host->is_interrupted = true;
+    lua_sethook(host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+    host_stop(host);
+}
+
 int host_exit_status(void)
 {
     return ending_signal ? 128 + ending_signal : 0;
@@ -320,6 +355,7 @@ bool host_turn(struct host *host, bool may_block)
         spin(host);
     bool is_done = job_count(host) < jobs;
     bool more = uv_run(&host->loop, may_block && !is_done ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
+    empty_queue(host, &host->mail, host->L);     /* a loop with nothing to wait for does not look */
     host->is_running = false;
     return more;
 }
@@ -335,8 +371,12 @@ int host_run(struct host *host)
     host->is_stopped = false;
     while (!ending_signal && !host->is_stopped && host_turn(host, true))
         ;
-    host->is_stopped = false;
     return host_exit_status();
+}
+
+bool host_was_stopped(struct host *host)
+{
+    return host->is_stopped;
 }
 
 /* Opening and closing ------------------------------------------------------------------------ */
@@ -356,6 +396,30 @@ static int open_luv(lua_State *L)
     return 1;
 }
 
+/* luv's own further states (new_thread, new_work): hotlua is in them as in this one. */
+static lua_State *open_thread_state(void)
+{
+    lua_State *L = luaL_newstate();
+    if (!L)
+        return NULL;
+    luaL_openlibs(L);
+    host_open(L);
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "luv");
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+        fprintf(stderr, "hotlua: a thread cannot open luv: %s\n", lua_tostring(L, -1));
+    lua_settop(L, 0);
+    return L;
+}
+
+static void close_thread_state(lua_State *L)
+{
+    struct host *host = host_of(L);
+    host_close(host);
+    lua_close(L);
+    host_free(host);
+}
+
 struct host *host_open(lua_State *L)
 {
     struct host *host = calloc(1, sizeof *host);
@@ -363,7 +427,8 @@ struct host *host_open(lua_State *L)
         return NULL;
     host->L = L;
     host->thread = pthread_self();
-    host->last = &host->first;
+    host->posted.last = &host->posted.first;
+    host->mail.last = &host->mail.first;
     pthread_mutex_init(&host->lock, NULL);
     uv_loop_init(&host->loop);
     uv_async_init(&host->loop, &host->wake, on_wake);
@@ -378,8 +443,10 @@ struct host *host_open(lua_State *L)
     lua_setfield(L, -2, "hotlua.core");
     lua_pop(L, 1);
     call_open(L);
-    if (!main_host)
+    if (!main_host) {
         listen_to_signals(host);
+        luv_set_thread_cb(open_thread_state, close_thread_state);
+    }
     return host;
 }
 
@@ -426,9 +493,9 @@ void host_close(struct host *host)
 
 void host_free(struct host *host)
 {
-    struct message *message;
-    while (take_message(host, &message))
-        free(message);
+    struct message message;
+    while (take_message(host, &host->posted, &message) || take_message(host, &host->mail, &message))
+        ;
     uv_walk(&host->loop, close_handle, host);
     uv_close((uv_handle_t *)&host->wake, NULL);
     uv_run(&host->loop, UV_RUN_DEFAULT);

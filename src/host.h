@@ -34,12 +34,18 @@ bool host_is_running(struct host *host);
 bool host_enter_loop(struct host *host, bool is_running);
 /* Make host_run return. */
 void host_stop(struct host *host);
+/* Has the last host_run ended because of that? */
+bool host_was_stopped(struct host *host);
+/* From any thread, while the host is open: raise "interrupted!" in the Lua code that it runs, or will run. */
+void host_interrupt(struct host *host);
 /* +1: the loop stays alive for something awaited; -1: it came. */
 void host_await(struct host *host, int change);
 
 /* From any thread: have `deliver(L, context)` called on the host's thread: in the loop, in
  * hot.poll(), or at the next call of one of its plugins, whichever comes first. Never blocks. */
 void host_post(struct host *host, void (*deliver)(lua_State *L, void *context), void *context);
+/* The same, but only in the loop: what need not be done before the program goes on. */
+void host_mail(struct host *host, void (*deliver)(lua_State *L, void *context), void *context);
 /* Deliver what is posted, now, on this thread. */
 void host_drain(struct host *host, lua_State *L);
 

@@ -1,6 +1,5 @@
 /* main.c: the program: a Lua state, the host around it, the command line; then everything is closed
  * in order. Nothing else ends the process. */
-#include "builtin.h"
 #include "host.h"
 #include "interpreter.h"
 #include "probe.h"
@@ -33,7 +32,6 @@ static int run_protected(lua_State *L)
 static int open_protected(lua_State *L)
 {
     luaL_openlibs(L);
-    builtin_open(L);
     lua_gc(L, LUA_GCGEN, 0, 0);
     return 0;
 }

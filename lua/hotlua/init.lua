@@ -9,6 +9,7 @@ local plugin = require "hotlua.plugin"
 local policy = require "hotlua.policy"
 local task = require "hotlua.task"
 local timer = require "hotlua.timer"
+local worker = require "hotlua.worker"
 
 local M = {}
 
@@ -22,6 +23,8 @@ M.load_dir = folder.load
 M.sleep = task.sleep
 M.every = timer.every
 M.after = timer.after
+M.worker = worker.new
+M.parent = worker.parent
 
 M.new, M.cast, M.sizeof, M.offsetof, M.typeof = core.new, core.cast, core.sizeof, core.offsetof, core.typeof
 M.string, M.copy, M.address, M.errno = core.string, core.copy, core.address, core.errno
@@ -88,11 +91,7 @@ function M.poll()
 end
 
 --- Runs the event loop until hot.stop(), SIGINT or SIGTERM. Watched plugins keep it going.
-function M.run()
-  core.await(1)
-  core.run()
-  core.await(-1)
-end
+M.run = worker.run_loop
 
 --- Makes hot.run() return.
 M.stop = core.stop
