@@ -58,4 +58,14 @@ void arch_context_return(void *context)
     set->pc = set->regs[LINK_REGISTER];
 }
 
+/* native_symbol_gone (native_symbol.h): the jump left the place that it read in x17. */
+__asm__(
+    ".text\n.p2align 4\n.globl native_symbol_gone\n.hidden native_symbol_gone\n"
+    ".type native_symbol_gone, %function\nnative_symbol_gone:\n.cfi_startproc\nhint #34\n"
+    "stp x29, x30, [sp, #-16]!\n.cfi_def_cfa_offset 16\n.cfi_offset 29, -16\n.cfi_offset 30, -8\n"
+    "mov x0, x17\nbl native_symbol_report\nmov x0, #0\nmov x1, #0\nfmov d0, xzr\nfmov d1, xzr\n"
+    "ldp x29, x30, [sp], #16\n.cfi_def_cfa_offset 0\nret\n.cfi_endproc\n"
+    ".size native_symbol_gone, . - native_symbol_gone\n"
+);
+
 #endif

@@ -55,4 +55,14 @@ void arch_context_return(void *context)
     set[REG_RSP] += sizeof(void *);
 }
 
+/* native_symbol_gone (native_symbol.h): the jump left the place that it read in r11. */
+__asm__(
+    ".text\n.p2align 4\n.globl native_symbol_gone\n.hidden native_symbol_gone\n"
+    ".type native_symbol_gone, @function\nnative_symbol_gone:\n.cfi_startproc\nendbr64\n"
+    "subq $8, %rsp\n.cfi_adjust_cfa_offset 8\nmovq %r11, %rdi\ncall native_symbol_report\n"
+    "addq $8, %rsp\n.cfi_adjust_cfa_offset -8\nxorl %eax, %eax\nxorl %edx, %edx\n"
+    "xorps %xmm0, %xmm0\nxorps %xmm1, %xmm1\nret\n.cfi_endproc\n"
+    ".size native_symbol_gone, . - native_symbol_gone\n"
+);
+
 #endif

@@ -29,12 +29,11 @@ int call_lazy(lua_State *L, struct slot *slot)
     struct thread *thread = thread_self();
     struct frame *frame = thread->top;
     struct export *export = call_pin(frame, slot);
-    slot_entry *thunk = export->thunk;
-    if (thunk == call_lazy) {
-        thread->top = frame + 1;
+    if (call_thunk(export) == call_lazy) {
+        thread_set_top(thread, frame + 1);
         frame->stack = (uintptr_t)__builtin_frame_address(0) | FRAME_IS_HOST;
         resolve(export);
-        thread->top = frame;
+        thread_set_top(thread, frame);
     }
     slot_refresh(slot, export);          /* resolved here, or since it was bound: by a comparison */
     call_unpin(frame);
@@ -46,7 +45,7 @@ int call_refused(lua_State *L, struct slot *slot)
     struct thread *thread = thread_self();
     struct frame *frame = thread->top;
     struct export *export = call_pin(frame, slot);
-    slot_entry *thunk = export->thunk;
+    slot_entry *thunk = call_thunk(export);
     if (thunk != call_refused) {
         call_unpin(frame);
         return thunk(L, slot);

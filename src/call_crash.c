@@ -136,8 +136,8 @@ void call_crashed(void *argument)
     push_description(L, crash);
     if (image && image->plugin && call_on_crash)
         call_on_crash(L, image, lua_tostring(L, -1));
-    thread->top = frame;
-    frame->image = NULL;
+    thread_set_top(thread, frame);
+    frame_set_image(frame, NULL);
     call_unpin(frame);
     if (thread->top == thread->frames && thread->pending_error != THREAD_NO_ERROR) {
         luaL_unref(L, LUA_REGISTRYINDEX, thread->pending_error);

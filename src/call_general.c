@@ -4,6 +4,7 @@
 
 #include "cdecl.h"
 #include "guard.h"
+#include "hold.h"
 
 #include <alloca.h>
 #include <string.h>
@@ -27,8 +28,8 @@ struct call {
 /* Leave the frame: the call does not take place. */
 static void give_up(struct call *call)
 {
-    call->frame->image = NULL;
-    call->thread->top = call->frame;
+    frame_set_image(call->frame, NULL);
+    thread_set_top(call->thread, call->frame);
     call_unpin(call->frame);
 }
 
@@ -271,8 +272,10 @@ int call_general(lua_State *L, struct slot *slot)
     struct export *export = call_pin(frame, slot);
     frame->stack = (uintptr_t)__builtin_frame_address(0) | FRAME_IS_HOST;
     frame->L = L;
-    frame->image = call_is_bare(slot) ? export->image : NULL;
-    thread->top = frame + 1;
+    frame_set_image(frame, call_is_bare(slot) ? export->image : NULL);
+    thread_set_top(thread, frame + 1);
+    if (call_unlikely(frame->image && frame->image->plugin && frame->image->plugin->is_held))
+        hold_pass_image(frame);
     struct call call = {
         .L = L, .slot = slot, .thread = thread, .frame = frame, .export = export,
         .signature = export->signature, .given = lua_gettop(L),
@@ -281,7 +284,7 @@ int call_general(lua_State *L, struct slot *slot)
     if (call_unlikely(call_is_bare(slot) && export->image && !export->image->is_mapped))
         return raise_unmapped(&call);
     if (call_unlikely(!export->signature)) {
-        slot_entry *thunk = export->thunk;
+        slot_entry *thunk = call_thunk(export);
         give_up(&call);
         return thunk(L, slot);
     }

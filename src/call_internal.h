@@ -129,22 +129,28 @@ static inline struct export *call_pin(struct frame *frame, struct slot *slot)
 {
     struct export *export;
     do {
-        export = slot->bound;
-        frame->export = export;
-    } while (call_unlikely(export != slot->bound));
+        export = __atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE);
+        frame_set_export(frame, export);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } while (call_unlikely(export != __atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE)));
     return export;
 }
 
 static inline void call_unpin(struct frame *frame)
 {
-    frame->export = NULL;
+    frame_set_export(frame, NULL);
+}
+
+static inline slot_entry *call_thunk(struct export *export)
+{
+    return __atomic_load_n(&export->thunk, __ATOMIC_ACQUIRE);
 }
 
 /* The plugin's code begins to run right after this. */
 #define call_enter(thread, frame, L_) \
     ((frame)->L = (L_), (void)0); \
     arch_save_stack(&(frame)->stack); \
-    (thread)->top = (frame) + 1
+    thread_set_top(thread, (frame) + 1)
 
 /* A result register's meaning as an integer of the result's width. */
 static inline lua_Integer call_widen(const struct signature *signature, uint64_t value)
@@ -157,8 +163,8 @@ static inline lua_Integer call_widen(const struct signature *signature, uint64_t
 /* It has returned. Raises a pending error of a callback. */
 static inline void call_leave(lua_State *L, struct thread *thread, struct frame *frame)
 {
-    thread->top = frame;
-    frame->export = NULL;
+    thread_set_top(thread, frame);
+    frame_set_export(frame, NULL);
     thread->kept_errno = *thread->errno_place;
     if (call_unlikely(thread->pending_error != THREAD_NO_ERROR))
         callback_raise_pending(L);

@@ -145,8 +145,8 @@ static int push_kept(lua_State *L, struct thread *thread, struct frame *frame,
     frame->stack |= FRAME_IS_HOST;
     thread->kept_errno = *thread->errno_place;
     int count = call_push_result(L, export->signature, export->image, &value, length);
-    thread->top = frame;
-    frame->export = NULL;
+    thread_set_top(thread, frame);
+    call_unpin(frame);
     if (call_unlikely(thread->pending_error != THREAD_NO_ERROR))
         callback_raise_pending(L);
     return count;
@@ -160,8 +160,8 @@ static always_inline int run(lua_State *L, struct slot *slot, slot_entry *self, 
     struct frame *frame = thread->top;
     struct export *export = call_pin(frame, slot);
     struct values values;
-    if (call_unlikely(export->thunk != self)) {
-        slot_entry *thunk = export->thunk;
+    slot_entry *thunk = call_thunk(export);
+    if (call_unlikely(thunk != self)) {
         call_unpin(frame);
         return thunk(L, slot);
     }

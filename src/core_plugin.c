@@ -478,9 +478,42 @@ static int l_release_callbacks(lua_State *L)
 
 static const char crash_key = 0;
 
+/* A crash on another thread than the owner's, on its way there. */
+struct crash_news {
+    struct plugin *plugin;
+    unsigned generation;
+    char what[];
+};
+
+static void deliver_crash(lua_State *L, void *context)
+{
+    struct crash_news *news = context;
+    lua_rawgetp(L, LUA_REGISTRYINDEX, &crash_key);
+    lua_pushlightuserdata(L, news->plugin);
+    lua_pushinteger(L, news->generation);
+    lua_pushstring(L, news->what);
+    free(news);
+    host_call(L, 3, "error after a crash");
+}
+
+static void post_crash(struct image *image, const char *what)
+{
+    size_t length = strlen(what);
+    struct crash_news *news = malloc(sizeof *news + length + 1);
+    if (!news)
+        return;
+    *news = (struct crash_news){image->plugin, image->generation};
+    memcpy(news->what, what, length + 1);
+    host_post(image->plugin->owner, deliver_crash, news);
+}
+
 /* A call of the image crashed: f(plugin handle, generation, what happened). */
 static void on_crash(lua_State *L, struct image *image, const char *what)
 {
+    if (image->plugin->owner != host_of(L)) {
+        post_crash(image, what);
+        return;
+    }
     lua_rawgetp(L, LUA_REGISTRYINDEX, &crash_key);
     if (!lua_isfunction(L, -1)) {
         lua_pop(L, 1);

@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "call_compile.h"
+#include "native_symbol.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -126,6 +127,7 @@ static struct slot *insert_slot(struct plugin *plugin, struct slot **place, cons
     slot->plugin = plugin;
     slot->bound = &slot_absent;
     slot->entry = slot->usual = call_absent;
+    slot->native = (void *)native_symbol_gone;
     slot->stub = arch_make_stub(slot);
     slot->next = *place;
     __atomic_store_n(place, slot, __ATOMIC_RELEASE);
@@ -158,6 +160,7 @@ static void bind(struct slot *slot, struct export *export)
     slot_entry *entry = entry_for(slot, export);
     slot->plugin->name_stamp += slot->bound == &slot_absent && export != &slot_absent;
     __atomic_store_n(&slot->bound, export, __ATOMIC_RELEASE);
+    slot->native = export == &slot_absent ? (void *)native_symbol_gone : export->target;
     slot->usual = entry;
     if (!slot->plugin->is_armed)
         slot->entry = entry;
@@ -203,6 +206,26 @@ void slot_bind(struct plugin *plugin, struct image *image)
     plugin->live = image;
     if (old && old != image && old->state == IMAGE_LIVE)
         old->state = IMAGE_RETIRING;
+    slot_unlock();
+}
+
+void slot_stop(struct plugin *plugin, struct export *stopper)
+{
+    slot_lock();
+    for (struct slot *slot = plugin->slots; slot; slot = slot->next)
+        if (slot->bound != &slot_absent)
+            __atomic_store_n(&slot->bound, stopper, __ATOMIC_RELEASE);
+    slot_unlock();
+}
+
+void slot_restart(struct plugin *plugin, const struct export *stopper)
+{
+    slot_lock();
+    for (struct slot *slot = plugin->slots; slot; slot = slot->next) {
+        struct export *export = plugin->live ? image_find_export(plugin->live, slot->name) : NULL;
+        if (slot->bound == stopper)
+            bind(slot, export ? export : &slot_absent);
+    }
     slot_unlock();
 }
 

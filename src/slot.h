@@ -34,6 +34,9 @@ struct slot {
     slot_entry *volatile entry;          /* offset 0: the stub loads it */
     struct export *volatile bound;       /* never NULL: &slot_absent when gone */
     slot_entry *volatile usual;          /* entry while nothing waits; safe to call from anywhere */
+    void *volatile native;   /* where C that asked for the address goes (native_symbol.h) */
+    void *jump;              /* what it was given, NULL: nobody asked */
+    bool is_missed;          /* that C called it while it was gone has been reported */
     const char *name;
     struct plugin *plugin;
     void *stub;              /* a lua_CFunction, or NULL where the machine has no stubs */
@@ -52,6 +55,9 @@ struct plugin {
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
     unsigned timeout_ms;     /* 0: none */
     bool is_closed;
+    volatile bool is_shared; /* other Lua states than the owner's have it */
+    volatile bool is_held;   /* hold.h; the holder's thread: */
+    unsigned long holder;
     volatile bool is_armed;  /* the slots' entries are another than the usual */
     struct plugin *next;
 };
@@ -74,6 +80,11 @@ struct slot *slot_of(struct plugin *plugin, const char *name);
 /* Bind every slot of the plugin to `image` (NULL: to nothing) and make slots for exports that have
  * none. This is the commit: the caller sees old or new, per call. Sets generation, live, states. */
 void slot_bind(struct plugin *plugin, struct image *image);
+
+/* Bind every slot that is bound to `stopper` instead (hold.h); slot_restart binds those that still are to the live
+ * image again. */
+void slot_stop(struct plugin *plugin, struct export *stopper);
+void slot_restart(struct plugin *plugin, const struct export *stopper);
 
 /* While armed, each call of a slot goes to `entry` first; that continues with slot->usual. */
 void slot_arm(struct plugin *plugin, slot_entry *entry);

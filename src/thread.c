@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/membarrier.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -101,10 +102,10 @@ struct frame *thread_enter_host(struct lua_State *L)
     struct frame *frame = thread->top;
     if (frame >= thread->frames + THREAD_FRAMES - 4)
         return NULL;
-    frame->export = NULL;
+    frame_set_export(frame, NULL);
     frame->stack = here | FRAME_IS_HOST;
     frame->L = L;
-    thread->top = frame + 1;
+    thread_set_top(thread, frame + 1);
     return frame;
 }
 
@@ -117,9 +118,9 @@ void thread_drop_abandoned(struct thread *thread, uintptr_t here)
         struct frame *last = thread->top - 1;
         if ((last->stack & ~(uintptr_t)FRAME_IS_HOST) > here || last->stack < thread->stack_low)
             return;
-        thread->top = last;
-        last->export = NULL;
-        last->image = NULL;
+        thread_set_top(thread, last);
+        frame_set_export(last, NULL);
+        frame_set_image(last, NULL);
     }
 }
 
@@ -134,8 +135,9 @@ void thread_each(void (*each)(struct thread *thread, void *context), void *conte
 /* Without following `export`: another thread's may go while we look. */
 static bool is_frame_of(const struct frame *frame, const struct image *image)
 {
-    uintptr_t export = (uintptr_t)frame->export, first = (uintptr_t)image->exports;
-    return frame->image == image ||
+    uintptr_t export = (uintptr_t)__atomic_load_n(&frame->export, __ATOMIC_ACQUIRE);
+    uintptr_t first = (uintptr_t)image->exports;
+    return __atomic_load_n(&frame->image, __ATOMIC_ACQUIRE) == image ||
            (export && export - first < image->export_count * sizeof *image->exports);
 }
 
@@ -143,7 +145,7 @@ static bool is_frame_of(const struct frame *frame, const struct image *image)
 static unsigned count_frames(struct thread *thread, const struct image *image)
 {
     unsigned count = 0;
-    const struct frame *end = thread->top;
+    const struct frame *end = __atomic_load_n(&thread->top, __ATOMIC_ACQUIRE);
     for (const struct frame *frame = thread->frames; frame <= end; frame++)
         count += is_frame_of(frame, image);
     return count;
@@ -172,8 +174,8 @@ void thread_barrier(void)
 static void forget_abandoned(struct thread *thread)
 {
     thread_drop_abandoned(thread, (uintptr_t)__builtin_frame_address(0));
-    thread->top->export = NULL;
-    thread->top->image = NULL;
+    frame_set_export(thread->top, NULL);
+    frame_set_image(thread->top, NULL);
 }
 
 bool thread_is_inside(const struct image *image)
@@ -184,6 +186,43 @@ bool thread_is_inside(const struct image *image)
     thread_barrier();
     thread_each(look, &question);
     return question.is_inside;
+}
+
+struct search {
+    const struct image *image;
+    const struct thread *self;
+    char *who;               /* empty: nobody yet */
+    size_t size;
+};
+
+/* "thread 'worker 1' is inside 'update'": the exports are the mapped image's own, so their names stay. */
+static void name_thread(const struct search *search, const struct thread *thread, const struct frame *frame)
+{
+    const struct image *image = search->image;
+    uintptr_t export = (uintptr_t)frame->export, first = (uintptr_t)image->exports;
+    size_t index = (export - first) / sizeof *image->exports;
+    const char *function = export && index < image->export_count ? image->exports[index].name : "a variable";
+    char name[16] = "?";
+    pthread_getname_np(thread->identity, name, sizeof name);
+    snprintf(search->who, search->size, "thread '%s' is inside '%s'", name, function);
+}
+
+static void search_thread(struct thread *thread, void *context)
+{
+    struct search *search = context;
+    const struct frame *end = __atomic_load_n(&thread->top, __ATOMIC_ACQUIRE);
+    for (const struct frame *frame = thread->frames; frame <= end; frame++)
+        if (thread != search->self && !search->who[0] && is_frame_of(frame, search->image))
+            name_thread(search, thread, frame);
+}
+
+bool thread_is_other_inside(const struct image *image, char *who, size_t size)
+{
+    struct search search = {image, thread_self_record, who, size};
+    who[0] = 0;
+    thread_barrier();
+    thread_each(search_thread, &search);
+    return who[0] != 0;
 }
 
 unsigned thread_depth_in(const struct image *image)

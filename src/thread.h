@@ -47,12 +47,29 @@ static inline struct thread *thread_self(void)
     return __builtin_expect(thread != NULL, 1) ? thread : thread_register();
 }
 
+/* The marks that other threads look at. Release and acquire are plain moves on x86-64; that a mark is seen in time
+ * is thread_barrier's work. */
+static inline void thread_set_top(struct thread *thread, struct frame *top)
+{
+    __atomic_store_n(&thread->top, top, __ATOMIC_RELEASE);
+}
+
+static inline void frame_set_export(struct frame *frame, struct export *export)
+{
+    __atomic_store_n(&frame->export, export, __ATOMIC_RELEASE);
+}
+
+static inline void frame_set_image(struct frame *frame, struct image *image)
+{
+    __atomic_store_n(&frame->image, image, __ATOMIC_RELEASE);
+}
+
 /* Host code begins to run inside a call (a callback): until thread_leave_host a crash is not the
  * plugin's. NULL when calls are nested too deeply. */
 struct frame *thread_enter_host(struct lua_State *L);
 static inline void thread_leave_host(struct frame *frame)
 {
-    thread_self_record->top = frame;
+    thread_set_top(thread_self_record, frame);
 }
 
 /* Drop the frames of calls that a Lua error has jumped out of (want of memory while arguments were
@@ -68,6 +85,10 @@ void thread_barrier(void);
 /* Is any thread inside a call of this image (also one suspended in a callback)? Issues a membarrier,
  * so that a call which began before is seen. The image must not be bound any more. */
 bool thread_is_inside(const struct image *image);
+
+/* Is another thread than the calling one inside a call of this image, which must be mapped? Then `who` says which,
+ * and in which function. Issues a membarrier. */
+bool thread_is_other_inside(const struct image *image, char *who, size_t size);
 
 /* How many frames of this image the calling thread itself has. */
 unsigned thread_depth_in(const struct image *image);

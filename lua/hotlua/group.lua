@@ -54,10 +54,15 @@ local function run(self, kind, seen)
   local ok, outcome = pcall(function()
     local ended = prepare(transactions, reports, self.owners, kind, seen)
     if ended then return ended end
-    each_in(transactions, function(transaction) transaction:fit() end)
+    local members = {}
+    each_in(transactions, function(transaction) members[#members + 1] = transaction end)
+    each_in(transactions, function(transaction) transaction:introduce() end)
+    if members[1] then reload.stop_threads(members) end
+    each_in(transactions, function(transaction) transaction:bring_over() end)
     each_in(transactions, function(transaction) transaction:inject("commit") end)
     each_in(transactions, function(transaction) transaction:commit() end)
   end)
+  reload.release_threads(transactions)
   each_in(transactions, function(transaction) transaction:stop_clock() end)
   if ok and outcome then
     each_in(transactions, function(transaction) transaction:close_new() end)

@@ -7,6 +7,7 @@ local reload = require "hotlua.reload"
 local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
 local rollback = require "hotlua.rollback"
+local shared = require "hotlua.shared"
 local state = require "hotlua.state"
 local task = require "hotlua.task"
 local uv = require "luv"
@@ -244,6 +245,8 @@ local function stop_watching(owner)
   owner.watches = {}
   if owner.recheck then owner.recheck:stop() end
   owner.recheck = nil
+  if owner.retry then owner.retry:stop() end
+  owner.retry = nil
 end
 
 --- Unloads the plugin; later calls of its functions raise.
@@ -342,6 +345,12 @@ local function new_owner(path, options)
     for i, source in ipairs(options.watch) do owner.sources[i] = absolute(source) end
   end
   for name, fn in pairs(options.on) do event.add(owner.handlers, name, fn) end
+  function owner.retry_later()
+    owner.put_off = math.min((owner.put_off or 25) * 2, 2000)
+    owner.retry = core.alarm(owner.put_off, function()
+      if not owner.is_closed then M.on_change(owner, core.now()) end
+    end)
+  end
   return owner
 end
 
@@ -383,19 +392,20 @@ function M.load(path, given)
   error(problem, ok and 2 or 0)
 end
 
---- The open plugin of that name, nil if there is none.
+--- The open plugin of that name, also one of another Lua state of the process; nil if there is none.
 function M.get(name)
   for _, owner in ipairs(open) do
     if owner.name == name then return owner.plugin end
   end
-  return nil
+  return shared.get(name)
 end
 
---- The open plugins in the order of loading.
+--- The open plugins in the order of loading, then those of other Lua states.
 --- @return table[]
 function M.list()
   local list = {}
   for i, owner in ipairs(open) do list[i] = owner.plugin end
+  for _, plugin in ipairs(shared.list()) do list[#list + 1] = plugin end
   return list
 end
 

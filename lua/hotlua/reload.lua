@@ -13,6 +13,7 @@ local change = require "hotlua.change"
 local check = require "hotlua.check"
 local core = require "hotlua.core"
 local event = require "hotlua.event"
+local hold = require "hotlua.hold"
 local image = require "hotlua.image"
 local policy = require "hotlua.policy"
 local reports = require "hotlua.report"
@@ -212,6 +213,7 @@ function Transaction:ask_policy()
   local ok, verdict, reason = xpcall(owner.options.policy, with_traceback, subject)
   self:pause_begins()
   if not ok then fail("settle", "error in the policy: " .. tostring(verdict)) end
+  self.stops_threads = subject.stops_threads
   return verdict, reason
 end
 
@@ -295,6 +297,58 @@ function Transaction:wait_for_borrows()
   end
 end
 
+-- Does the plugin's state go from one image to the other?
+local function brings_state(self)
+  if self.owner.options.migrate then return true end
+  if not self.carry then return false end
+  local findings = core.carry_describe(self.carry)
+  return #findings.kept + #findings.converted + #findings.conflicts + #findings.repointed > 0
+end
+
+local function needs_stop(self)
+  local owner = self.owner
+  if not owner.live or not core.is_shared(owner.handle) then return false end
+  local no_stop = self.stops_threads == false or owner.options.policy == policy.no_stop
+  return not no_stop or brings_state(self)
+end
+
+-- Stops the calls of other threads into these plugins until M.release. Where a thread stays inside, the reload is
+-- put off: nothing is wrong with the image.
+local function stop_threads(transactions)
+  local owners, is_direct = {}, false
+  for _, self in ipairs(transactions) do
+    is_direct = is_direct or self.is_direct
+    if needs_stop(self) then owners[#owners + 1] = self.owner end
+  end
+  if #owners == 0 then return end
+  local self = transactions[1]
+  local stopped, who = hold.stop(owners, is_direct)
+  if stopped then return end
+  self.current, self.is_put_off = "carry", true
+  fail("carry", ("%s: put off: %s"):format(self.owner.path, who))
+end
+
+-- A writer may have begun before the threads were stopped.
+function M.stop_threads(transactions)
+  while true do
+    for _, self in ipairs(transactions) do self:wait_for_borrows() end
+    stop_threads(transactions)
+    local is_written = false
+    for _, self in ipairs(transactions) do
+      is_written = is_written or core.borrow_writer(self.owner.handle) ~= nil
+    end
+    if not is_written then return end
+    M.release_threads(transactions)
+  end
+end
+
+--- Lets the threads go on that M.stop_threads has stopped.
+function M.release_threads(transactions)
+  local owners = {}
+  for i, self in ipairs(transactions) do owners[i] = self.owner end
+  hold.release(owners)
+end
+
 function Transaction:carry_state()
   if not self.carry then return end
   local findings, message = core.carry_run(self.carry)
@@ -346,7 +400,7 @@ function Transaction:finish_failed(problem)
   describe_failure(self, problem)
   -- The content is remembered: it is not tried again until the file changes. Not so after a
   -- policy's refusal, which is about the moment.
-  if self.report.stage ~= "settle" then self.owner.refused = self.new_handle end
+  if self.report.stage ~= "settle" and not self.is_put_off then self.owner.refused = self.new_handle end
   self:close_new()
   local owner = self.owner
   owner.failures = owner.failures + 1
@@ -354,11 +408,13 @@ function Transaction:finish_failed(problem)
   event.fire(owner.handlers, "failed", function(message)
     task.on_error(message, "error in a 'failed' handler")
   end, self.report)
+  if self.is_put_off and self.kind == "change" then owner.retry_later() end
   return self.report
 end
 
 function Transaction:finish_committed()
   local owner = self.owner
+  owner.put_off = nil
   owner.last = self.report
   event.fire(owner.handlers, "loaded", function(message)
     task.on_error(message, "error in a 'loaded' handler")
@@ -393,11 +449,14 @@ function Transaction:prepare()
   return self:is_superseded() and "superseded" or nil
 end
 
--- Makes the open image ready to take over.
-function Transaction:fit()
+-- Makes the open image ready to take over: first what others may run beside, then, with their calls stopped, what
+-- they may not.
+function Transaction:introduce()
   self:stage("bind", self.bind)
   self:stage("before_load", self.before_load)
-  self:wait_for_borrows()
+end
+
+function Transaction:bring_over()
   self:stage("carry", self.carry_state)
   self:stage("migrate", self.migrate)
 end
@@ -441,10 +500,13 @@ function M.run(owner, request)
   local ok, outcome = pcall(function()
     local ended = self:prepare()
     if ended then return ended end
-    self:fit()
+    self:introduce()
+    M.stop_threads({ self })
+    self:bring_over()
     self:stage("commit", self.commit)
     return "committed"
   end)
+  M.release_threads({ self })
   self:stop_clock()
   if not ok then return self:finish_failed(outcome), "failed" end
   if outcome == "committed" then return self:finish_committed(), outcome end

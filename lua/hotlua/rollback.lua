@@ -1,6 +1,7 @@
 --- Back to the generation before: on request, and after a crash.
 local core = require "hotlua.core"
 local event = require "hotlua.event"
+local hold = require "hotlua.hold"
 local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
 local task = require "hotlua.task"
@@ -20,10 +21,21 @@ local function refuse(report, message)
   return report
 end
 
+-- Resets `to` to its beginning, brings the state over and makes it live, while no other thread is inside.
+local function put_back(owner, from, to)
+  core.reset_to_pristine(to.handle)
+  local findings, message = carry_back(owner, from, to)
+  if not findings then return nil, message end
+  table.remove(owner.kept, 1)
+  core.bind(owner.handle, to.handle, to.generation)
+  return findings
+end
+
 --- Makes the newest kept generation live again.
 --- @param why string
+--- @param is_forced boolean? also when another thread stays inside
 --- @return table report
-function M.run(owner, why)
+function M.run(owner, why, is_forced)
   local began = core.now()
   local from, to = owner.live, owner.kept[1]
   local report = reports.new(owner.name, from.generation)
@@ -33,12 +45,13 @@ function M.run(owner, why)
     report.error = ("%s: no older generation is kept (option `keep` is %d)"):format(owner.name, owner.options.keep)
     return report
   end
-  core.reset_to_pristine(to.handle)
-  local findings, message = carry_back(owner, from, to)
+  local stopped, who = hold.stop({ owner }, is_forced or not task.can_wait())
+  if not stopped and not is_forced then return refuse(report, ("%s: put off: %s"):format(owner.name, who)) end
+  local ok, findings, message = pcall(put_back, owner, from, to)
+  hold.release({ owner })
+  if not ok then error(findings, 0) end
   if not findings then return refuse(report, message) end
   reports.add_findings(report, findings)
-  table.remove(owner.kept, 1)
-  core.bind(owner.handle, to.handle, to.generation)
   owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   owner.live, owner.refused = to, from.handle
   owner.loaded_at = os.time()
@@ -66,7 +79,7 @@ function M.after_crash(owner, generation, text)
   if not owner.live or owner.live.generation ~= generation then return end
   owner.failures = owner.failures + 1
   if (owner.options.guard.crash or "rollback") ~= "rollback" or not owner.kept[1] then return end
-  M.run(owner, text)
+  M.run(owner, text, true)
 end
 
 return M
