@@ -244,7 +244,8 @@ static void list_ranges(struct debuginfo *debug)
     for (size_t i = 0; i < count; i++)
         if (!units[i]->is_type_unit)
             add_ranges(debug, units[i]);
-    qsort(debug->ranges, debug->range_count, sizeof *debug->ranges, compare_ranges);
+    if (debug->range_count > 0)
+        qsort(debug->ranges, debug->range_count, sizeof *debug->ranges, compare_ranges);
     uint64_t highest = 0;
     for (size_t i = 0; i < debug->range_count; i++) {
         if (debug->ranges[i].high > highest)

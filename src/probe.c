@@ -185,7 +185,7 @@ bool probe_open(const char *path, const char *source, unsigned limit_ms, struct 
 {
     struct answer answer = {0};
     enum outcome outcome = NO_ANSWER;
-    for (int attempt = 0; attempt < 2 && outcome == NO_ANSWER; attempt++) {
+    for (int attempt = 0; attempt <= MAX_IDLE && outcome == NO_ANSWER; attempt++) {
         struct helper helper;
         if (!take_helper(&helper, error))
             return false;

@@ -5,7 +5,7 @@ FUZZ_SECONDS ?= 60
 FUZZ = $(BUILD)/fuzz
 FUZZ_FLAGS = -std=gnu11 -D_GNU_SOURCE= -O1 -g -fno-strict-aliasing -fsanitize=fuzzer,address,undefined \
              -fno-sanitize-recover=undefined \
-             -fno-sanitize=nonnull-attribute,pointer-overflow -pthread -Isrc -Iinclude
+             -fno-sanitize=pointer-overflow -pthread -Isrc -Iinclude
 FUZZ_RUN = -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=4096 -print_final_stats=1
 FUZZ_ELF = src/error.c $(wildcard src/elf_*.c) fuzz/mutate.c
 FUZZ_DWARF = $(FUZZ_ELF) $(wildcard src/debuginfo*.c src/types*.c src/cdecl*.c)
