@@ -12,11 +12,11 @@ int add(int a, int b) { return a + b; }
 double fma3(double a, double b, double c) { return a * b + c; }
 size_t length(const char *text) { return strlen(text); }
 int get_x(const struct point *p) { return p->x; }
-int each(int (*f)(int, void *), void *user, int count)
+int each(int (*f)(int), int count)
 {
     int sum = 0;
     for (int i = 0; i < count; i++)
-        sum += f(i, user);
+        sum += f(i);
     return sum;
 }
 ]]
@@ -119,8 +119,8 @@ for i, case in ipairs(cases) do
   local a, b = least(repeated(case[2], case[3], case[5]), repeated(case[2], case[4], case[6]), calls)
   print(line:format(case[1], show(a), show(b), ("%.2f"):format(b / a), show(compiled[i]), show(interpreted[i])))
 end
-local a, b = least(function(n) hand.each(callback, n) end, function(n) api.each(callback, nil, n) end, calls)
-print(line:format("callback int(int, void *)", show(a), show(b), ("%.2f"):format(b / a), "-", "-"))
+local a, b = least(function(n) hand.each(callback, n) end, function(n) api.each(callback, n) end, calls)
+print(line:format("callback int(int)", show(a), show(b), ("%.2f"):format(b / a), "-", "-"))
 
 plugin:close()
 run("rm -rf " .. directory)

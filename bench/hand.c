@@ -65,27 +65,28 @@ static int l_new_point(lua_State *L)
     return 1;
 }
 
-struct call { lua_State *L; int function; };
+/* The Lua function that C calls back, as bindings by hand keep it. */
+static struct { lua_State *L; int function; } called;
 
-static int call_back(int x, void *user)
+static int call_back(int x)
 {
-    struct call *call = user;
-    lua_rawgeti(call->L, LUA_REGISTRYINDEX, call->function);
-    lua_pushinteger(call->L, x);
-    if (lua_pcall(call->L, 1, 1, 0) != LUA_OK) {
-        lua_pop(call->L, 1);
+    lua_State *L = called.L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, called.function);
+    lua_pushinteger(L, x);
+    if (lua_pcall(L, 1, 1, 0) != LUA_OK) {
+        lua_pop(L, 1);
         return 0;
     }
-    int result = (int)lua_tointeger(call->L, -1);
-    lua_pop(call->L, 1);
-    return result;
+    int is_integer, result = (int)lua_tointegerx(L, -1, &is_integer);
+    lua_pop(L, 1);
+    return is_integer ? result : 0;
 }
 
-static int each(int (*f)(int, void *), void *user, int count)
+static int each(int (*f)(int), int count)
 {
     int sum = 0;
     for (int i = 0; i < count; i++)
-        sum += f(i, user);
+        sum += f(i);
     return sum;
 }
 
@@ -94,9 +95,10 @@ static int l_each(lua_State *L)
 {
     int count = check_int(L, 2);
     lua_settop(L, 1);
-    struct call call = {L, luaL_ref(L, LUA_REGISTRYINDEX)};
-    int sum = each(call_back, &call, count);
-    luaL_unref(L, LUA_REGISTRYINDEX, call.function);
+    called.L = L;
+    called.function = luaL_ref(L, LUA_REGISTRYINDEX);
+    int sum = each(call_back, count);
+    luaL_unref(L, LUA_REGISTRYINDEX, called.function);
     lua_pushinteger(L, sum);
     return 1;
 }

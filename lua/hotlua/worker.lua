@@ -269,7 +269,7 @@ end
 
 local function load_code(kind, code, ...)
   if kind == "function" then return assert(load(code, "=worker", "b")) end
-  arg = { [0] = code, ... }
+  rawset(_G, "arg", { [0] = code, ... })
   return assert(loadfile(code))
 end
 
