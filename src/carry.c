@@ -19,9 +19,22 @@ static bool read_images(struct carry *carry)
     return carry->partners && carry->pairs;
 }
 
+static bool has_pointers(const struct carry_program *program)
+{
+    for (size_t i = 0; i < program->leaves.count; i++) {
+        const struct carry_step *step = &program->leaves.list[i];
+        if (step->kind == STEP_POINTER || (step->kind == STEP_LOOP && has_pointers(step->inner)))
+            return true;
+    }
+    return false;
+}
+
+/* What the run would otherwise have to do on the owner's thread. */
 static void prepare_run(struct carry *carry)
 {
-    carry->places = carry_make_places(carry);
+    for (size_t i = 0; i < carry->pair_count && !carry->places; i++)
+        if (carry->pairs[i].program && has_pointers(carry->pairs[i].program))
+            carry->places = carry_make_places(carry);
     carry_prepare_memory(carry);
 }
 
@@ -54,8 +67,6 @@ void carry_free(struct carry *carry)
     carry_free_programs(&carry->compiler);
     carry_free_symbols(&carry->old_symbols);
     carry_free_symbols(&carry->new_symbols);
-    free(carry->old_variables);
-    free(carry->new_variables);
     free(carry->partners);
     free(carry->pairs);
     image_release(carry->old_image);

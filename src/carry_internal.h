@@ -24,16 +24,18 @@ struct carry_symbol {        /* a function or variable of .symtab,
 struct carry_area { uintptr_t start, end; };
 
 struct carry_symbols {
-    struct carry_symbol *list;           /* sorted by name */
+    struct carry_symbol *list;           /* sorted by name once carry_sort_symbols was called */
     size_t count;
-    const struct carry_symbol **by_address;
+    const struct carry_symbol **by_address;          /* NULL until then */
     struct carry_area state, transient;  /* of the markers in hotlua/plugin.h */
 };
 
 bool carry_read_symbols(const struct image *image, struct carry_symbols *symbols);
+/* Sort them, once, for finding by name and by address. */
+void carry_sort_symbols(struct carry_symbols *symbols);
 void carry_free_symbols(struct carry_symbols *symbols);
-/* The variable that begins at the address, NULL if none is known. */
-const struct carry_symbol *carry_symbol_at(const struct carry_symbols *symbols, uintptr_t address);
+/* The variable that begins at the address, NULL if none is known. Sorts them. */
+const struct carry_symbol *carry_symbol_at(struct carry_symbols *symbols, uintptr_t address);
 static inline bool carry_in_area(const struct carry_area *area, uintptr_t address)
 {
     return address >= area->start && address < area->end;
@@ -150,12 +152,12 @@ struct carry {
     struct image *old_image, *new_image;
     struct carry_symbols old_symbols, new_symbols;
     struct carry_compiler compiler;
-    struct variable *old_variables, *new_variables;  /* sorted by name */
+    const struct variable *old_variables, *new_variables;    /* of the images, sorted by name */
     size_t old_count, new_count;
     const struct variable **partners;    /* of each old variable: the new one, or NULL */
     struct carry_pair *pairs;            /* writable variables that are carried or reset */
     size_t pair_count;
-    struct carry_places *places;         /* NULL: the images are not in memory */
+    struct carry_places *places;         /* NULL until a pointer may need it */
 };
 
 /* Pair the variables of both images as the options say. */
@@ -171,7 +173,7 @@ void carry_free_places(struct carry_places *places);
 /* Where in the new image does the pointer belong? `pointee` is what it points to. Moved:
  * `*pointer` is
  * set. Otherwise it is left; `said` (may be NULL) receives the symbol or the reason. */
-enum carry_pointing carry_repoint(const struct carry *carry, const char **pointer,
+enum carry_pointing carry_repoint(struct carry *carry, const char **pointer,
                                   const struct type *pointee, char said[160]);
 
 /* Memory (carry_prepare.c) --------------------------------------------------------------------- */
@@ -193,7 +195,7 @@ struct carry_frame {         /* of the path to the value being looked at */
 };
 
 struct carry_run {
-    const struct carry *carry;
+    struct carry *carry;
     carry_finding *finding;
     void *context;
     struct error *error;

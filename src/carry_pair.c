@@ -6,11 +6,11 @@
 #include <string.h>
 
 struct group {               /* variables of one name */
-    struct variable *list;
+    const struct variable *list;
     size_t count;
 };
 
-static struct group group_at(struct variable *list, size_t count, size_t start)
+static struct group group_at(const struct variable *list, size_t count, size_t start)
 {
     size_t end = start;
     while (end < count && strcmp(list[end].name, list[start].name) == 0)
@@ -111,12 +111,15 @@ static const char *reason_to_reset(const struct variable *old, const struct vari
 }
 
 /* Of a variable with a flexible array at its end only the symbol knows the size. */
-static uint64_t real_size(const struct carry_symbols *symbols, const struct variable *variable)
+static uint64_t real_size(struct carry_symbols *symbols, const struct variable *variable)
 {
-    uint64_t size = variable->type ? type_complete(variable->type->plain)->size : variable->size;
+    const struct type *type = variable->type ? type_complete(variable->type->plain) : NULL;
+    uint64_t size = type && type->size > variable->size ? type->size : variable->size;
+    bool is_scalar = type && type->size > 0 && type->kind != TYPE_STRUCT && type->kind != TYPE_UNION &&
+                     type->kind != TYPE_ARRAY;
+    if (is_scalar)
+        return size;
     const struct carry_symbol *symbol = carry_symbol_at(symbols, (uintptr_t)variable->address);
-    if (variable->size > size)
-        size = variable->size;
     return symbol && symbol->size > size ? symbol->size : size;
 }
 
@@ -181,8 +184,35 @@ static void plan_variable(struct carry *carry, const struct carry_options *optio
         pair->is_initial_same = is_initial_same(carry, pair);
 }
 
-/* Statics that only the symbol table has: a source compiled without -g. */
-static bool is_hidden_state(const struct carry *carry, const struct carry_symbol *symbol)
+/* ---- Statics that only the symbol table has: a source compiled without -g ---- */
+
+struct addresses {           /* of the described variables: open addressing, 0: free */
+    uintptr_t *table;
+    size_t mask;
+};
+
+static uintptr_t *address_slot(const struct addresses *addresses, uintptr_t address)
+{
+    size_t i = (address >> 2) * 0x9e3779b97f4a7c15u >> 20 & addresses->mask;
+    while (addresses->table[i] && addresses->table[i] != address)
+        i = (i + 1) & addresses->mask;
+    return &addresses->table[i];
+}
+
+static struct addresses take_addresses(const struct variable *list, size_t count)
+{
+    struct addresses addresses = {.mask = 15};
+    while (addresses.mask < 2 * count)
+        addresses.mask = 2 * addresses.mask + 1;
+    addresses.table = calloc(addresses.mask + 1, sizeof *addresses.table);
+    for (size_t i = 0; addresses.table && i < count; i++)
+        if (list[i].address)
+            *address_slot(&addresses, (uintptr_t)list[i].address) = (uintptr_t)list[i].address;
+    return addresses;
+}
+
+static bool is_hidden_state(const struct carry *carry, const struct addresses *known,
+                            const struct carry_symbol *symbol)
 {
     const struct pristine *pristine = carry->old_image->pristine;
     if (!symbol->is_local || symbol->is_function || symbol->size == 0 || symbol->name[0] == '_' ||
@@ -190,23 +220,22 @@ static bool is_hidden_state(const struct carry *carry, const struct carry_symbol
         return false;
     if (!pristine || !pristine_covers(pristine, (const void *)symbol->address, symbol->size))
         return false;
-    for (size_t i = 0; i < carry->old_count; i++)
-        if ((uintptr_t)carry->old_variables[i].address == symbol->address)
-            return false;
-    return true;
+    return !*address_slot(known, symbol->address);
 }
 
 static void plan_hidden(struct carry *carry, const struct carry_options *options)
 {
     bool wants_all = options->mode == CARRY_MERGE || options->mode == CARRY_ALL;
-    for (size_t i = 0; wants_all && i < carry->old_symbols.count; i++) {
+    struct addresses known = take_addresses(carry->old_variables, carry->old_count);
+    for (size_t i = 0; wants_all && known.table && i < carry->old_symbols.count; i++) {
         const struct carry_symbol *symbol = &carry->old_symbols.list[i];
-        if (is_hidden_state(carry, symbol))
+        if (is_hidden_state(carry, &known, symbol))
             carry->pairs[carry->pair_count++] = (struct carry_pair){
                 .name = symbol->name, .treatment = TREAT_RESET,
                 .why = "its type is unknown: compile with -g",
             };
     }
+    free(known.table);
 }
 
 void carry_pair_variables(struct carry *carry, const struct carry_options *options)

@@ -35,7 +35,7 @@ static const struct carry_symbol *find_partner(const struct carry_symbols *symbo
     return same ? same : candidates == 1 ? only : NULL;
 }
 
-static void add_variable(struct carry_places *places, const struct carry *carry, size_t i)
+static void add_variable(struct carry_places *places, struct carry *carry, size_t i)
 {
     const struct variable *old = &carry->old_variables[i], *new = carry->partners[i];
     if (!old->address)
@@ -99,6 +99,8 @@ struct carry_places *carry_make_places(struct carry *carry)
         return NULL;
     }
     places->list = list;
+    carry_sort_symbols(&carry->old_symbols);
+    carry_sort_symbols(&carry->new_symbols);
     for (size_t i = 0; i < carry->old_count; i++)
         add_variable(places, carry, i);
     for (size_t i = 0; i < carry->old_symbols.count; i++)
@@ -308,13 +310,17 @@ static const struct carry_place *choose_place(const struct carry_places *places,
     return is_end && !is_start && reaches(before->from_type, pointee, 0) ? before : place;
 }
 
-enum carry_pointing carry_repoint(const struct carry *carry, const char **pointer,
+enum carry_pointing carry_repoint(struct carry *carry, const char **pointer,
                                   const struct type *pointee, char said[160])
 {
     uintptr_t address = (uintptr_t)*pointer;
     uint64_t offset;
-    if (!carry->places || !image_contains(carry->old_image, *pointer))
+    if (!image_contains(carry->old_image, *pointer))
         return POINTS_ELSEWHERE;
+    if (!carry->places)
+        carry->places = carry_make_places(carry);
+    if (!carry->places)
+        return POINTS_STUCK;
     pointee = type_complete(pointee->plain);
     const struct carry_place *place = choose_place(carry->places, address, pointee);
     if (place && map_into(carry, place, address - place->start, pointee, &offset)) {

@@ -26,10 +26,15 @@ void carry_report(struct carry_run *run, enum carry_verdict verdict, const char 
                   const char *why)
 {
     char whole[MAX_PATH];
+    bool is_variable = run->depth == 1 && !*path && !*run->frames[0].path && !run->frames[0].has_index;
     unsigned listed = run->listed[verdict]++;
     run->is_reset |= verdict == CARRY_RESET && run->depth == 1 && !*path;
     if (listed > CARRY_LISTED)
         return;
+    if (is_variable && listed < CARRY_LISTED) {
+        run->finding(run->context, verdict, run->pair->name, why);
+        return;
+    }
     write_path(run, path, whole);
     if (listed == CARRY_LISTED) {
         snprintf(whole, sizeof whole, "%.480s (more)", run->pair->name);

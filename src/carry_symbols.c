@@ -139,16 +139,24 @@ bool carry_read_symbols(const struct image *image, struct carry_symbols *symbols
     if (table < 0)
         return true;
     size_t count = take_symbols(&file, (unsigned)table, NULL);
-    symbols->list = calloc(count + 1, sizeof *symbols->list);
-    symbols->by_address = calloc(count + 1, sizeof *symbols->by_address);
-    if (!symbols->list || !symbols->by_address)
+    symbols->list = malloc((count + 1) * sizeof *symbols->list);
+    if (!symbols->list)
         return false;
     symbols->count = take_symbols(&file, (unsigned)table, symbols->list);
-    qsort(symbols->list, count, sizeof *symbols->list, compare_names);
-    for (size_t i = 0; i < count; i++)
-        symbols->by_address[i] = &symbols->list[i];
-    qsort(symbols->by_address, count, sizeof *symbols->by_address, compare_addresses);
     return true;
+}
+
+void carry_sort_symbols(struct carry_symbols *symbols)
+{
+    if (symbols->by_address || symbols->count == 0)
+        return;
+    symbols->by_address = malloc(symbols->count * sizeof *symbols->by_address);
+    if (!symbols->by_address)
+        abort();
+    qsort(symbols->list, symbols->count, sizeof *symbols->list, compare_names);
+    for (size_t i = 0; i < symbols->count; i++)
+        symbols->by_address[i] = &symbols->list[i];
+    qsort(symbols->by_address, symbols->count, sizeof *symbols->by_address, compare_addresses);
 }
 
 void carry_free_symbols(struct carry_symbols *symbols)
@@ -158,8 +166,9 @@ void carry_free_symbols(struct carry_symbols *symbols)
     *symbols = (struct carry_symbols){0};
 }
 
-const struct carry_symbol *carry_symbol_at(const struct carry_symbols *symbols, uintptr_t address)
+const struct carry_symbol *carry_symbol_at(struct carry_symbols *symbols, uintptr_t address)
 {
+    carry_sort_symbols(symbols);
     size_t low = 0, high = symbols->count;
     while (low < high) {
         size_t middle = (low + high) / 2;

@@ -31,71 +31,167 @@ void core_free_carry_options(struct carry_options *options)
     options->names = NULL;
 }
 
+/* What a carry found ---------------------------------------------------------------------------- */
+
+struct finding {
+    enum carry_verdict verdict;
+    size_t path, why;        /* offsets in the text; why 0: none */
+};
+
+struct findings {            /* kept as they come: a report's lists are made when somebody looks */
+    struct finding *list;
+    size_t count, capacity;
+    char *text;              /* begins with a NUL */
+    size_t used, room;
+};
+
+struct handle {
+    struct carry *carry;     /* NULL once closed */
+    struct findings findings;
+};
+
+static size_t add_text(struct findings *findings, const char *text)
+{
+    size_t length = text ? strlen(text) + 1 : 0, start = findings->used;
+    if (start + length + 1 > findings->room) {
+        findings->room = 2 * findings->room + length + 4096;
+        findings->text = realloc(findings->text, findings->room);
+        if (!findings->text)
+            abort();
+    }
+    if (start == 0)
+        findings->text[start++] = 0;
+    if (!text)
+        return 0;
+    memcpy(findings->text + start, text, length);
+    findings->used = start + length;
+    return start;
+}
+
+static void add_finding(void *context, enum carry_verdict verdict, const char *path, const char *why)
+{
+    struct findings *findings = context;
+    if (findings->count == findings->capacity) {
+        findings->capacity = 2 * findings->capacity + 64;
+        findings->list = realloc(findings->list, findings->capacity * sizeof *findings->list);
+        if (!findings->list)
+            abort();
+    }
+    struct finding *finding = &findings->list[findings->count++];
+    finding->verdict = verdict;
+    finding->path = add_text(findings, path);
+    finding->why = add_text(findings, why);
+}
+
+static void free_findings(struct findings *findings)
+{
+    free(findings->list);
+    free(findings->text);
+    *findings = (struct findings){0};
+}
+
+/* { kept = { path, … }, converted, reset, conflicts, repointed, held, why = { path = reason } } */
+static void push_findings(lua_State *L, const struct findings *findings)
+{
+    static const char *const lists[CARRY_VERDICTS] = {
+        "kept", "converted", "reset", "conflicts", "repointed", "held"};
+    lua_Integer counts[CARRY_VERDICTS] = {0};
+    int table = lua_gettop(L) + 1;
+    luaL_checkstack(L, CARRY_VERDICTS + 8, NULL);
+    lua_createtable(L, 0, CARRY_VERDICTS + 1);
+    for (int i = 0; i < CARRY_VERDICTS; i++) {
+        lua_newtable(L);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, table, lists[i]);
+    }
+    lua_newtable(L);
+    for (size_t i = 0; i < findings->count; i++) {
+        const struct finding *finding = &findings->list[i];
+        lua_pushstring(L, findings->text + finding->path);
+        if (finding->why) {
+            lua_pushstring(L, findings->text + finding->why);
+            lua_setfield(L, table + CARRY_VERDICTS + 1, findings->text + finding->path);
+        }
+        lua_rawseti(L, table + 1 + (int)finding->verdict, ++counts[finding->verdict]);
+    }
+    lua_setfield(L, table, "why");
+    lua_settop(L, table);
+}
+
+/* For Lua --------------------------------------------------------------------------------------- */
+
 void core_push_carry(lua_State *L, struct carry *carry)
 {
-    struct carry **handle = lua_newuserdatauv(L, sizeof *handle, 0);
-    *handle = carry;
+    struct handle *handle = lua_newuserdatauv(L, sizeof *handle, 0);
+    *handle = (struct handle){.carry = carry};
     luaL_setmetatable(L, "hotlua.carry");
+}
+
+static struct handle *check_handle(lua_State *L)
+{
+    return luaL_checkudata(L, 1, "hotlua.carry");
+}
+
+static struct carry *check_carry(lua_State *L)
+{
+    struct handle *handle = check_handle(L);
+    luaL_argcheck(L, handle->carry, 1, "the carry is closed");
+    return handle->carry;
+}
+
+/* core.carry_close(carry): lets go of both images; its findings stay. */
+static int l_carry_close(lua_State *L)
+{
+    struct handle *handle = check_handle(L);
+    if (handle->carry)
+        carry_free(handle->carry);
+    handle->carry = NULL;
+    return 0;
 }
 
 static int l_carry_gc(lua_State *L)
 {
-    struct carry **handle = luaL_checkudata(L, 1, "hotlua.carry");
-    if (*handle)
-        carry_free(*handle);
-    *handle = NULL;
+    l_carry_close(L);
+    free_findings(&check_handle(L)->findings);
     return 0;
 }
 
-/* Append { path, why } to the list of that verdict in the table at the top. */
-static void add_finding(void *context, enum carry_verdict verdict, const char *path, const char *why)
-{
-    static const char *const lists[CARRY_VERDICTS] = {
-        "kept", "converted", "reset", "conflicts", "repointed", "held"};
-    lua_State *L = context;
-    lua_getfield(L, -1, lists[verdict]);
-    lua_pushstring(L, path);
-    lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-    lua_pop(L, 1);
-    if (!why)
-        return;
-    lua_getfield(L, -1, "why");
-    lua_pushstring(L, why);
-    lua_setfield(L, -2, path);
-    lua_pop(L, 1);
-}
-
-static void push_findings(lua_State *L)
-{
-    static const char *const lists[] = {
-        "kept", "converted", "reset", "conflicts", "repointed", "held", "why", NULL};
-    lua_createtable(L, 0, 7);
-    for (int i = 0; lists[i]; i++) {
-        lua_newtable(L);
-        lua_setfield(L, -2, lists[i]);
-    }
-}
-
-/* core.carry_run(carry) -> { kept = { path, … }, converted, reset, conflicts, repointed, held,
- * why = { path = reason } } | nil, message */
+/* core.carry_run(carry) -> true, path of the first variable that holds the old image | nil, message */
 static int l_carry_run(lua_State *L)
 {
-    struct carry **handle = luaL_checkudata(L, 1, "hotlua.carry");
+    struct carry *carry = check_carry(L);
+    struct findings *findings = &check_handle(L)->findings;
     struct error error = {0};
-    push_findings(L);
-    if (carry_run(*handle, add_finding, L, &error))
-        return 1;
-    lua_pushnil(L);
-    lua_pushstring(L, error.text);
-    return 2;
+    free_findings(findings);
+    if (!carry_run(carry, add_finding, findings, &error)) {
+        lua_pushnil(L);
+        lua_pushstring(L, error.text);
+        return 2;
+    }
+    lua_pushboolean(L, 1);
+    for (size_t i = 0; i < findings->count; i++)
+        if (findings->list[i].verdict == CARRY_HELD) {
+            lua_pushstring(L, findings->text + findings->list[i].path);
+            return 2;
+        }
+    return 1;
+}
+
+/* core.carry_findings(carry) -> what the run found: { kept = { path, … }, converted, reset, conflicts,
+ * repointed, held, why = { path = reason } }, in no order */
+static int l_carry_findings(lua_State *L)
+{
+    push_findings(L, &check_handle(L)->findings);
+    return 1;
 }
 
 /* core.carry_describe(carry) -> the same table from types alone */
 static int l_carry_describe(lua_State *L)
 {
-    struct carry **handle = luaL_checkudata(L, 1, "hotlua.carry");
-    push_findings(L);
-    carry_describe(*handle, add_finding, L);
+    struct findings findings = {0};
+    carry_describe(check_carry(L), add_finding, &findings);
+    push_findings(L, &findings);
+    free_findings(&findings);
     return 1;
 }
 
@@ -121,7 +217,7 @@ void core_open_carry(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"carry_plan", l_carry_plan}, {"carry_run", l_carry_run}, {"carry_describe", l_carry_describe},
-        {NULL, NULL},
+        {"carry_findings", l_carry_findings}, {"carry_close", l_carry_close}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.carry");
     lua_pushcfunction(L, l_carry_gc);

@@ -337,13 +337,12 @@ static int l_inspect_variables(lua_State *L)
 {
     struct image *image = core_check_image(L, 1);
     size_t count;
-    struct variable *list = image_variables(image, &count);
+    const struct variable *list = image_variables(image, &count);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
         push_variable(L, image, &list[i]);
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    free(list);
     return 1;
 }
 

@@ -413,7 +413,7 @@ static int l_counts(lua_State *L)
 static int l_variables(lua_State *L)
 {
     size_t count;
-    struct variable *list = image_variables(core_check_image(L, 1), &count);
+    const struct variable *list = image_variables(core_check_image(L, 1), &count);
     lua_createtable(L, (int)count, 0);
     for (size_t i = 0; i < count; i++) {
         lua_createtable(L, 0, 6);
@@ -433,7 +433,6 @@ static int l_variables(lua_State *L)
         lua_setfield(L, -2, "thread_local");
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
-    free(list);
     return 1;
 }
 

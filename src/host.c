@@ -36,6 +36,7 @@ struct host {
     pthread_mutex_t lock;        /* of the queues */
     struct queue posted, mail;
     int jobs;                    /* host_work in progress */
+    unsigned ended;              /* jobs so far; both are atomic */
     uint64_t spin_until_ns;      /* the result of a job is awaited without sleeping until then */
     int awaited;                 /* reasons to keep the loop alive */
     bool is_running;             /* inside uv_run */
@@ -148,6 +149,14 @@ static bool take_message(struct host *host, struct queue *queue, struct message 
     return message != NULL;
 }
 
+static bool is_empty(struct host *host, const struct queue *queue)
+{
+    pthread_mutex_lock(&host->lock);
+    bool empty = !queue->first;
+    pthread_mutex_unlock(&host->lock);
+    return empty;
+}
+
 static void add_message(struct host *host, struct queue *queue,
                         void (*deliver)(lua_State *L, void *context), void *context)
 {
@@ -186,11 +195,16 @@ static int call_safe_point(lua_State *L, struct slot *slot)
     return slot->usual(L, slot);
 }
 
+static void serve_queues(struct host *host)
+{
+    if (!is_empty(host, &host->posted))
+        host_drain(host, host->L);
+    empty_queue(host, &host->mail, host->L);
+}
+
 static void on_wake(uv_async_t *wake)
 {
-    struct host *host = wake->data;
-    host_drain(host, host->L);
-    empty_queue(host, &host->mail, host->L);
+    serve_queues(wake->data);
 }
 
 void host_post(struct host *host, void (*deliver)(lua_State *L, void *context), void *context)
@@ -240,6 +254,12 @@ void host_begin_job(struct host *host)
 void host_end_job(struct host *host)
 {
     __atomic_sub_fetch(&host->jobs, 1, __ATOMIC_RELEASE);
+    __atomic_add_fetch(&host->ended, 1, __ATOMIC_RELEASE);
+}
+
+static unsigned ended_count(struct host *host)
+{
+    return __atomic_load_n(&host->ended, __ATOMIC_ACQUIRE);
 }
 
 static int job_count(struct host *host)
@@ -337,10 +357,12 @@ static bool has_processors(void)
 /* Serve the loop without sleeping until a job is done or its time is up. */
 static void spin(struct host *host)
 {
-    int jobs = job_count(host);
-    while (job_count(host) == jobs && !ending_signal &&
-           uv_hrtime() < __atomic_load_n(&host->spin_until_ns, __ATOMIC_RELAXED))
+    unsigned before = ended_count(host);
+    while (ended_count(host) == before && !ending_signal &&
+           uv_hrtime() < __atomic_load_n(&host->spin_until_ns, __ATOMIC_RELAXED)) {
         uv_run(&host->loop, UV_RUN_NOWAIT);
+        serve_queues(host);      /* a loop with nothing to wait for does not look */
+    }
 }
 
 bool host_turn(struct host *host, bool may_block)
@@ -348,14 +370,14 @@ bool host_turn(struct host *host, bool may_block)
     if (host->is_running)
         return false;
     host->is_running = true;
-    int jobs = job_count(host);
+    unsigned before = ended_count(host);
     if (may_block)
         fflush(stdout);      /* who prints into a pipe wants it read before the next event */
-    if (may_block && jobs > 0 && has_processors())
+    if (may_block && job_count(host) > 0 && has_processors())
         spin(host);
-    bool is_done = job_count(host) < jobs;
+    bool is_done = ended_count(host) != before;
     bool more = uv_run(&host->loop, may_block && !is_done ? UV_RUN_ONCE : UV_RUN_NOWAIT) != 0;
-    empty_queue(host, &host->mail, host->L);     /* a loop with nothing to wait for does not look */
+    serve_queues(host);
     host->is_running = false;
     return more;
 }

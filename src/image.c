@@ -301,6 +301,7 @@ void image_release(struct image *image)
     if (image->types)
         types_release(image->types);
     pristine_free(image->pristine);
+    free(image->variables);
     elf_facts_free(&image->facts);
     stage_free(image->stage);
     free(image->source);

@@ -47,6 +47,7 @@ struct image {
     struct declarations *declarations;   /* from cdef, NULL: none */
     char no_debug[256];
     struct pristine *pristine;           /* initial values of its writable data, see pristine.h */
+    struct variables *variables;         /* NULL until somebody asked for all of them */
     unsigned references;     /* atomic */
     struct image *next_mapped;           /* in the list behind image_of_address */
 };
@@ -92,8 +93,8 @@ bool image_resolve_export(struct export *export, struct error *error);
 /* A variable by name. False with error if there is none. */
 bool image_find_variable(struct image *image, const char *name, struct variable *variable,
                          struct error *error);
-/* All variables, exported and static, sorted by name; malloc'ed array for the caller to free. */
-struct variable *image_variables(struct image *image, size_t *count);
+/* All variables, exported and static, sorted by name. They are the image's. */
+const struct variable *image_variables(struct image *image, size_t *count);
 
 /* Types and enumerators by name, from cdef first, then the debug info. */
 const struct type *image_type(struct image *image, const char *expression, struct error *error);

@@ -87,11 +87,10 @@ bool image_find_variable(struct image *image, const char *name, struct variable 
     return error_set(error, "%s: no variable '%s'", image->source, name);
 }
 
-static int compare_names(const void *a, const void *b)
+static bool comes_after(const struct variable *a, const struct variable *b)
 {
-    const struct variable *left = a, *right = b;
-    int order = strcmp(left->name, right->name);
-    return order ? order : (left->address > right->address) - (left->address < right->address);
+    int order = strcmp(a->name, b->name);
+    return order ? order > 0 : a->address > b->address;
 }
 
 /* Is the described variable one of the exported ones already listed? Those come first, by name. */
@@ -112,13 +111,46 @@ static struct variable *find_listed(struct variable *list, size_t count, const c
     return NULL;
 }
 
-struct variable *image_variables(struct image *image, size_t *count)
+struct variables {
+    size_t count;
+    struct variable list[];
+};
+
+/* Two sorted lists, one behind the other, become one. */
+static void merge_lists(struct variable *list, size_t first, size_t count)
+{
+    struct variable *copy = malloc((first + 1) * sizeof *copy);
+    size_t left = 0, right = first;
+    if (!copy)
+        abort();
+    memcpy(copy, list, first * sizeof *copy);
+    for (size_t i = 0; left < first; i++)
+        list[i] = right < count && comes_after(&copy[left], &list[right]) ? list[right++] : copy[left++];
+    free(copy);
+}
+
+/* Same-named ones by their address: they come by name already. */
+static void order_groups(struct variable *list, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        for (size_t j = i; j > 0 && comes_after(&list[j - 1], &list[j]); j--) {
+            struct variable held = list[j];
+            list[j] = list[j - 1];
+            list[j - 1] = held;
+        }
+}
+
+static struct variables *list_variables(struct image *image)
 {
     size_t debug_count = 0, used = 0;
     const struct debug_variable *all = NULL;
     if (image->debug)
         all = debuginfo_variables(image->debug, &debug_count);
-    struct variable *list = calloc(image->facts.symbol_count + debug_count + 1, sizeof *list);
+    size_t most = image->facts.symbol_count + debug_count;
+    struct variables *variables = calloc(1, sizeof *variables + most * sizeof *variables->list);
+    if (!variables)
+        abort();
+    struct variable *list = variables->list;
     for (size_t i = 0; i < image->facts.symbol_count; i++) {
         const struct symbol *symbol = &image->facts.symbols[i];
         if (symbol->kind == SYMBOL_VARIABLE || symbol->kind == SYMBOL_THREAD_LOCAL)
@@ -133,9 +165,26 @@ struct variable *image_variables(struct image *image, size_t *count)
         else
             describe(image, &all[i], &list[used++]);
     }
-    qsort(list, used, sizeof *list, compare_names);
-    *count = used;
-    return list;
+    merge_lists(list, exported, used);
+    order_groups(list, used);
+    variables->count = used;
+    return variables;
+}
+
+const struct variable *image_variables(struct image *image, size_t *count)
+{
+    struct variables *known = __atomic_load_n(&image->variables, __ATOMIC_ACQUIRE);
+    if (!known) {
+        struct variables *made = list_variables(image);
+        bool is_first = __atomic_compare_exchange_n(&image->variables, &known, made, false, __ATOMIC_ACQ_REL,
+                                                    __ATOMIC_ACQUIRE);
+        if (is_first)
+            known = made;
+        else
+            free(made);
+    }
+    *count = known->count;
+    return known->list;
 }
 
 const struct type *image_lookup_type(void *context, const char *name)

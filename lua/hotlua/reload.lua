@@ -351,9 +351,10 @@ end
 
 function Transaction:carry_state()
   if not self.carry then return end
-  local findings, message = core.carry_run(self.carry)
-  if not findings then fail("carry", message) end
-  reports.add_findings(self.report, findings)
+  local ok, held = core.carry_run(self.carry)
+  if not ok then fail("carry", held) end
+  self.held = held
+  reports.add_findings(self.report, self.carry)
 end
 
 function Transaction:migrate()
@@ -378,7 +379,7 @@ function Transaction:commit()
   report.generation, report.ok = self.new.generation, true
   if old then
     owner.reloads = owner.reloads + 1
-    if #report.held > 0 then old.is_pointed_to = report.held[1] end
+    if self.held then old.is_pointed_to = self.held end
     retire.keep(owner, old)
   end
 end
@@ -416,6 +417,7 @@ function Transaction:finish_committed()
   local owner = self.owner
   owner.put_off = nil
   owner.last = self.report
+  if self.carry then core.carry_close(self.carry) end
   event.fire(owner.handlers, "loaded", function(message)
     task.on_error(message, "error in a 'loaded' handler")
   end, owner.plugin, self.report)

@@ -1,4 +1,6 @@
 --- Reports: the record of one reload. A plain table that prints as one line.
+local core = require "hotlua.core"
+
 local M = {}
 
 local Report = {}
@@ -10,10 +12,13 @@ local function milliseconds(us)
   return ("%.2f ms"):format(us / 1000)
 end
 
+-- Reading the types of all exports is not worth a line.
+local is_costly = { added = true, removed = true, changed = true }
+
 local function counts(self)
   local parts = {}
   for _, name in ipairs(lists) do
-    local list = rawget(self, name) or {}
+    local list = is_costly[name] and (rawget(self, name) or {}) or self[name]
     if #list > 0 then parts[#parts + 1] = ("%s %d"):format(name, #list) end
   end
   return #parts > 0 and ": " .. table.concat(parts, ", ") or ""
@@ -31,6 +36,20 @@ function Report:__tostring()
     self.plugin, self.generation, milliseconds(self.total_us), milliseconds(self.pause_us), counts(self))
 end
 
+local late = setmetatable({}, { __mode = "k" }) -- report -> { field = function that fills it and its like }
+
+function Report:__index(key)
+  local work = late[self] and late[self][key]
+  if not work then return nil end
+  work()
+  return rawget(self, key)
+end
+
+function Report:__pairs()
+  for key in next, late[self] or {} do local _ = self[key] end
+  return next, self
+end
+
 --- A new report, not yet ok.
 --- @param name string of the plugin
 --- @param generation integer the live one, 0 for none
@@ -42,42 +61,34 @@ function M.new(name, generation)
   return setmetatable(report, Report)
 end
 
---- Leaves the named lists to be worked out at the first look: `work()` returns them in order.
+--- Leaves the named fields to be worked out at the first look: `work()` returns them in order.
 function M.fill_later(report, names, work)
-  local is_late = {}
-  for _, name in ipairs(names) do
-    report[name] = nil
-    is_late[name] = true
-  end
+  late[report] = late[report] or {}
   local function fill()
-    setmetatable(report, Report)
     local results = { work() }
-    for i, name in ipairs(names) do report[name] = results[i] end
-  end
-  setmetatable(report, {
-    __name = Report.__name,
-    __tostring = Report.__tostring,
-    __index = function(_, key)
-      if not is_late[key] then return nil end
-      fill()
-      return report[key]
-    end,
-    __pairs = function()
-      fill()
-      return next, report
-    end,
-  })
-end
-
---- Takes over the lists of a carry, and the reasons as `report.why[path]`.
-function M.add_findings(report, findings)
-  for _, name in ipairs(lists) do
-    if findings[name] then
-      report[name] = findings[name]
-      table.sort(report[name])
+    for i, name in ipairs(names) do
+      report[name] = results[i]
+      late[report][name] = nil
     end
   end
-  report.why = findings.why
+  for _, name in ipairs(names) do
+    report[name] = nil
+    late[report][name] = fill
+  end
+end
+
+local found = { "kept", "converted", "reset", "conflicts", "repointed", "held", "why" }
+
+--- The lists of a carry that has run, and the reasons as `report.why[path]`.
+function M.add_findings(report, carry)
+  M.fill_later(report, found, function()
+    local findings, results = core.carry_findings(carry), {}
+    for i, name in ipairs(found) do
+      results[i] = findings[name]
+      table.sort(results[i])
+    end
+    return table.unpack(results)
+  end)
 end
 
 return M

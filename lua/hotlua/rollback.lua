@@ -8,12 +8,15 @@ local task = require "hotlua.task"
 
 local M = {}
 
--- Carries the state of `from` into the kept image `to`. Returns the findings, or nil and a message.
+-- Carries the state of `from` into the kept image `to`. Returns the carry, or nil and a message.
 local function carry_back(owner, from, to)
   local mode = owner.options.carry
   local plan, message = core.carry_plan(from.handle, to.handle, mode)
   if not plan then return nil, message end
-  return core.carry_run(plan)
+  local ok, problem = core.carry_run(plan)
+  if not ok then return nil, problem end
+  core.carry_close(plan)
+  return plan
 end
 
 local function refuse(report, message)
@@ -24,11 +27,11 @@ end
 -- Resets `to` to its beginning, brings the state over and makes it live, while no other thread is inside.
 local function put_back(owner, from, to)
   core.reset_to_pristine(to.handle)
-  local findings, message = carry_back(owner, from, to)
-  if not findings then return nil, message end
+  local carry, message = carry_back(owner, from, to)
+  if not carry then return nil, message end
   table.remove(owner.kept, 1)
   core.bind(owner.handle, to.handle, to.generation)
-  return findings
+  return carry
 end
 
 --- Makes the newest kept generation live again.
@@ -47,11 +50,11 @@ function M.run(owner, why, is_forced)
   end
   local stopped, who = hold.stop({ owner }, is_forced or not task.can_wait())
   if not stopped and not is_forced then return refuse(report, ("%s: put off: %s"):format(owner.name, who)) end
-  local ok, findings, message = pcall(put_back, owner, from, to)
+  local ok, carry, message = pcall(put_back, owner, from, to)
   hold.release({ owner })
-  if not ok then error(findings, 0) end
-  if not findings then return refuse(report, message) end
-  reports.add_findings(report, findings)
+  if not ok then error(carry, 0) end
+  if not carry then return refuse(report, message) end
+  reports.add_findings(report, carry)
   owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   owner.live, owner.refused = to, from.handle
   owner.loaded_at = os.time()
