@@ -2,10 +2,24 @@
 local core = require "hotlua.core"
 
 local Image = {}
-Image.__index = Image
-Image.__name = "hotlua.image"
 
-function Image:__tostring()
+-- Made when somebody looks: most reloads need none of them.
+local made = {
+  api = function(self) return core.new_api(self.handle) end,
+  types = function(self) return core.new_types(self.handle) end,
+  enums = function(self) return core.new_enums(self.handle) end,
+  build_id = function(self) return core.image_info(self.handle).build_id end,
+}
+
+local Meta = { __name = "hotlua.image" }
+
+function Meta.__index(self, key)
+  if not made[key] then return Image[key] end
+  self[key] = made[key](self)
+  return self[key]
+end
+
+function Meta.__tostring(self)
   return ("image: %s generation %d (%s)"):format(self.plugin.name, self.generation, self:info().state)
 end
 
@@ -30,20 +44,12 @@ end
 
 local M = {}
 
---- An object for a loaded image.
+--- An object for a loaded image: `generation`, `build_id`, `api`, `types`, `enums`.
 --- @param handle userdata
 --- @param plugin table
-function M.new(handle, plugin)
-  local info = core.image_info(handle)
-  return setmetatable({
-    handle = handle,
-    plugin = plugin,
-    generation = info.generation,
-    build_id = info.build_id,
-    api = core.new_api(handle),
-    types = core.new_types(handle),
-    enums = core.new_enums(handle),
-  }, Image)
+--- @param generation integer that it will have
+function M.new(handle, plugin, generation)
+  return setmetatable({ handle = handle, plugin = plugin, generation = generation }, Meta)
 end
 
 return M

@@ -56,8 +56,22 @@ end
 -- Throws away what the watcher has begun by itself, done or not.
 local function drop_prefetched(owner)
   local prefetched = owner.prefetched
-  owner.prefetched, owner.prefetching = nil, nil
-  if prefetched and prefetched.handle then core.close(prefetched.handle, function() end) end
+  owner.prefetched = nil
+  if not prefetched then return end
+  owner.loading[prefetched.seen] = nil
+  if prefetched.handle then core.close(prefetched.handle, function() end) end
+end
+
+-- The watcher has done what it began when it saw that change; nobody may want it any more.
+local function finish_prefetched(owner, seen, ok, handle, info)
+  local prefetched = owner.loading[seen]
+  owner.loading[seen] = nil
+  if not prefetched then
+    if handle then core.close(handle, function() end) end
+    return
+  end
+  prefetched.ok, prefetched.handle, prefetched.info = ok, handle, info
+  if prefetched.when_done then prefetched.when_done() end
 end
 
 -- Have the watcher begin the next change by itself, where nobody has to be asked before the image is open: that
@@ -114,7 +128,7 @@ end
 
 --- The plugin's file may have changed.
 --- @param seen integer ns
---- @param prefetched table? what the watcher has loaded already
+--- @param prefetched table? what the watcher loads already
 function M.on_change(owner, seen, prefetched)
   drop_prefetched(owner)
   owner.prefetched = prefetched
@@ -137,9 +151,9 @@ local function exclusively(owner, work)
       return nil, report
     end
     task.wait(function() return not owner.busy end)
+    if owner.is_closed then error(("plugin '%s' is closed"):format(owner.name), 3) end
   end
-  owner.busy = here -- before the next line, which would begin that change at once
-  if owner.prefetching then M.on_change(owner, owner.prefetching) end
+  owner.busy = here
   local results = table.pack(pcall(work, owner))
   owner.busy = nil
   arm(owner)
@@ -253,7 +267,8 @@ end
 function Plugin:close()
   local owner = owner_of(self)
   if owner.is_closed then return end
-  owner.is_closed = true
+  owner.is_closed, owner.busy = true, nil
+  drop_prefetched(owner)
   stop_watching(owner)
   core.plugin_close(owner.handle)
   for i, other in ipairs(open) do
@@ -312,16 +327,10 @@ local function start_watching(owner)
   owner.watch = watch(owner.path, function(kind, seen, is_loading)
     if kind ~= "changed" then return end
     if not is_loading or owner.busy or owner.is_building then return M.on_change(owner, seen) end
-    drop_prefetched(owner)
-    owner.prefetching = seen
+    owner.loading[seen] = { seen = seen }
+    M.on_change(owner, seen, owner.loading[seen])
   end)
-  function owner.on_prefetched(seen, ok, handle, info)
-    if seen ~= owner.prefetching or owner.is_closed then
-      if handle then core.close(handle, function() end) end
-      return
-    end
-    M.on_change(owner, seen, { ok = ok, handle = handle, info = info })
-  end
+  function owner.on_prefetched(...) finish_prefetched(owner, ...) end
   arm(owner)
   for _, source in ipairs(owner.sources) do
     watch(source, function(kind, seen)
@@ -339,7 +348,7 @@ end
 local function new_owner(path, options)
   local owner = {
     path = absolute(path), name = options.name or M.default_name(path), options = options, handlers = {},
-    kept = {}, images = {}, watches = {}, sources = {}, generation = 0, attempt = 0, reloads = 0, failures = 0,
+    kept = {}, images = {}, watches = {}, sources = {}, loading = {}, generation = 0, attempt = 0, reloads = 0, failures = 0,
   }
   if type(options.watch) == "table" then
     for i, source in ipairs(options.watch) do owner.sources[i] = absolute(source) end

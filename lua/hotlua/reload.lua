@@ -121,9 +121,11 @@ function Transaction:pause_ends()
   end
 end
 
--- Has a newer change come, so that this one is not worth finishing?
+-- Has a newer change come, or the end of the plugin, so that this one is not worth finishing?
 function Transaction:is_superseded()
-  return self.kind == "change" and self.owner.pending
+  if self.kind == "change" then return self.owner.pending or self.owner.is_closed end
+  if self.owner.is_closed then fail("detect", ("%s: the plugin was closed meanwhile"):format(self.owner.path)) end
+  return false
 end
 
 -- copy, verify ------------------------------------------------------------------------------------
@@ -171,12 +173,19 @@ function M.request(owner)
   return request
 end
 
--- Uses what the watcher has loaded, if it was loaded as this transaction would; throws it away otherwise.
+-- Uses what the watcher has loaded or is about to, if it was loaded as this transaction would; throws it away
+-- otherwise.
 function Transaction:take_prefetched()
   local prefetched = self.prefetched
   self.prefetched = nil
   if not prefetched then return nil end
-  local is_current = prefetched.info.from == self.owner.live.generation
+  if not prefetched.info then
+    self:pause_ends()
+    task.await(function(done) prefetched.when_done = done end)
+    self:pause_begins()
+  end
+  local live = self.owner.live
+  local is_current = live and prefetched.info.from == live.generation
   if not self.fail and prefetched.ok and is_current and opens_at_once(self.owner, self.kind) then
     self.is_open = true
     return self:take_result(prefetched.ok, prefetched.handle, prefetched.info)
@@ -205,6 +214,7 @@ end
 -- The verdict of the policy: true, false with a reason, or nil to leave the change alone.
 function Transaction:ask_policy()
   local owner = self.owner
+  if self.is_open then return true end -- nobody wanted to be asked
   local subject = change.new(owner, owner.plugin, self.new_handle, self.bytes)
   event.fire(owner.handlers, "changed", function(message)
     fail("settle", "error in a 'changed' handler: " .. tostring(message))
@@ -263,9 +273,8 @@ end
 function Transaction:bind()
   check_expectations(self)
   compare_exports(self)
-  self.new = image.new(self.new_handle, self.owner.plugin)
+  self.new = image.new(self.new_handle, self.owner.plugin, self.owner.generation + 1)
   self.new.is_new = true
-  self.new.generation = self.owner.generation + 1
 end
 
 -- before_load, carry, migrate ---------------------------------------------------------------------
