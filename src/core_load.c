@@ -3,6 +3,7 @@
 #include "core.h"
 
 #include "call_compile.h"
+#include "debuginfo.h"
 #include "host.h"
 #include "loader.h"
 #include "probe.h"
@@ -114,14 +115,32 @@ static void resolve_used(struct image *image, struct image *live)
     }
 }
 
-static bool probe(struct load *load)
+/* Reading types needs no loaded image: it is done while the probe's process is at work. What it cannot read is
+ * said when the image is open. */
+static void read_ahead(struct load *load, const struct image_options *options)
+{
+    struct error unread = {0};
+    size_t count;
+    if (options->cdef || !image_read_types(load->image, options, &unread))
+        return;
+    resolve_used(load->image, load->request->live);
+    if (load->request->wants_carry && load->request->live && load->image->debug)
+        debuginfo_variables(load->image->debug, &count);
+}
+
+static bool probe(struct load *load, const struct image_options *options)
 {
     if (!load->request->wants_probe && !must_fail(load, "probe"))
         return true;
     begin(load);
-    bool ok = !must_fail(load, "probe") &&
-              probe_open(stage_path(load->image->stage), load->request->source, load->request->probe_limit_ms,
-                         &load->error);
+    bool ok = !must_fail(load, "probe");
+    if (ok) {
+        struct probe *probe = probe_begin(stage_path(load->image->stage), load->request->source,
+                                          load->request->probe_limit_ms, &load->error);
+        if (probe)
+            read_ahead(load, options);
+        ok = probe_end(probe, &load->error);
+    }
     if (!ok)
         snprintf(load->error.stage, sizeof load->error.stage, "probe");
     end(load, "probe");
@@ -133,7 +152,7 @@ static void open_image(void *context)
 {
     struct load *load = context;
     struct image_options options = {.cdef = load->request->cdef};
-    if (!probe(load))
+    if (!probe(load, &options))
         return;
     begin(load);
     load->ok = !must_fail(load, "open") && image_open(load->image, &options, &load->error);

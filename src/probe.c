@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -149,15 +150,31 @@ static enum outcome await_answer(const struct helper *helper, struct answer *ans
     }
 }
 
-static enum outcome ask(const struct helper *helper, const char *path, unsigned limit_ms, struct answer *answer)
+struct probe {
+    struct helper helper;
+    const char *path, *source;
+    unsigned limit_ms;
+};
+
+/* A helper may have ended since it was last used: then the next one is asked. */
+static bool ask(struct probe *probe, struct error *error)
 {
-    if (send(helper->work, path, strlen(path), MSG_NOSIGNAL) < 0)
-        return NO_ANSWER;
-    enum outcome outcome = await_answer(helper, answer, limit_ms);
+    for (;;) {
+        if (!take_helper(&probe->helper, error))
+            return false;
+        if (send(probe->helper.work, probe->path, strlen(probe->path), MSG_NOSIGNAL) >= 0)
+            return true;
+        end_helper(&probe->helper);
+    }
+}
+
+static enum outcome hear(const struct probe *probe, struct answer *answer)
+{
+    enum outcome outcome = await_answer(&probe->helper, answer, probe->limit_ms);
     if (outcome != LATE)
         return outcome;
-    send(helper->control, "", 1, MSG_NOSIGNAL);
-    outcome = await_answer(helper, answer, KILL_MS);
+    send(probe->helper.control, "", 1, MSG_NOSIGNAL);
+    outcome = await_answer(&probe->helper, answer, KILL_MS);
     return outcome == ENDED ? LATE : outcome == LATE ? NO_ANSWER : outcome;
 }
 
@@ -181,24 +198,44 @@ static bool refuse(const char *source, const struct answer *answer, bool is_late
                            source, WEXITSTATUS(status), when, colon, said);
 }
 
-bool probe_open(const char *path, const char *source, unsigned limit_ms, struct error *error)
+struct probe *probe_begin(const char *path, const char *source, unsigned limit_ms, struct error *error)
+{
+    struct probe *probe = calloc(1, sizeof *probe);
+    if (!probe) {
+        error_set_stage(error, "probe", "%s: out of memory", source);
+        return NULL;
+    }
+    *probe = (struct probe){.path = path, .source = source, .limit_ms = limit_ms};
+    if (ask(probe, error))
+        return probe;
+    free(probe);
+    return NULL;
+}
+
+bool probe_end(struct probe *probe, struct error *error)
 {
     struct answer answer = {0};
     enum outcome outcome = NO_ANSWER;
-    for (int attempt = 0; attempt <= MAX_IDLE && outcome == NO_ANSWER; attempt++) {
-        struct helper helper;
-        if (!take_helper(&helper, error))
-            return false;
-        outcome = ask(&helper, path, limit_ms, &answer);
-        if (outcome == NO_ANSWER)
-            end_helper(&helper);
-        else
-            give_back_helper(&helper);
+    bool is_asked = probe != NULL;
+    for (int attempt = 0; is_asked && attempt <= MAX_IDLE; attempt++) {
+        outcome = hear(probe, &answer);
+        if (outcome != NO_ANSWER)
+            break;
+        end_helper(&probe->helper);
+        is_asked = attempt < MAX_IDLE && ask(probe, error);
     }
-    if (outcome == NO_ANSWER)
-        return error_set_stage(error, "probe", "%s: the probe's helper process ended without an answer",
-                               source);
+    if (!probe || (outcome == NO_ANSWER && error->text[0])) {
+        free(probe);
+        return false;
+    }
+    if (outcome != NO_ANSWER)
+        give_back_helper(&probe->helper);
     bool is_well = outcome == WELL ||
                    (outcome == ENDED && answer.phase == PHASE_EXITING && WIFEXITED(answer.status));
-    return is_well || refuse(source, &answer, outcome == LATE, limit_ms, error);
+    if (outcome == NO_ANSWER)
+        error_set_stage(error, "probe", "%s: the probe's helper process ended without an answer", probe->source);
+    else if (!is_well)
+        refuse(probe->source, &answer, outcome == LATE, probe->limit_ms, error);
+    free(probe);
+    return is_well;
 }

@@ -348,7 +348,8 @@ end
 local function new_owner(path, options)
   local owner = {
     path = absolute(path), name = options.name or M.default_name(path), options = options, handlers = {},
-    kept = {}, images = {}, watches = {}, sources = {}, loading = {}, generation = 0, attempt = 0, reloads = 0, failures = 0,
+    kept = {}, images = {}, watches = {}, sources = {}, loading = {}, generation = 0, attempt = 0, reloads = 0,
+    failures = 0,
   }
   if type(options.watch) == "table" then
     for i, source in ipairs(options.watch) do owner.sources[i] = absolute(source) end
