@@ -145,9 +145,10 @@ static void make_closable(lua_State *L)
 static void find_variable(lua_State *L, struct plugin *plugin, const char *name, struct variable *variable)
 {
     struct error error = {0};
-    if (!plugin->live)
+    struct image *live = plugin_live(plugin);
+    if (!live)
         luaL_error(L, "plugin '%s' is closed", plugin->name);
-    if (!image_find_variable(plugin->live, name, variable, &error))
+    if (!image_find_variable(live, name, variable, &error))
         luaL_error(L, "cannot borrow: %s", error.text);
     if (!variable->type)
         luaL_error(L, "cannot borrow '%s': its type is not known: compile with -g", name);

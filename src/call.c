@@ -37,7 +37,7 @@ int call_lazy(lua_State *L, struct slot *slot)
     }
     slot_refresh(slot, export);          /* resolved here, or since it was bound: by a comparison */
     call_unpin(frame);
-    return slot->usual(L, slot);
+    return slot_usual(slot)(L, slot);
 }
 
 int call_refused(lua_State *L, struct slot *slot)
@@ -58,9 +58,9 @@ int call_refused(lua_State *L, struct slot *slot)
 int call_absent(lua_State *L, struct slot *slot)
 {
     const struct plugin *plugin = slot->plugin;
-    if (slot->bound->thunk != call_absent)
-        return slot->usual(L, slot);
-    if (!plugin->live)
+    if (slot_bound(slot) != &slot_absent)
+        return slot_usual(slot)(L, slot);
+    if (!plugin_live(plugin))
         return luaL_error(L, "plugin '%s' is closed ('%s' cannot be called)", plugin->name, slot->name);
     if (slot->gone_since == 0)
         return luaL_error(L, "plugin '%s' has no function '%s'", plugin->name, slot->name);

@@ -129,10 +129,10 @@ static inline struct export *call_pin(struct frame *frame, struct slot *slot)
 {
     struct export *export;
     do {
-        export = __atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE);
+        export = slot_bound(slot);
         frame_set_export(frame, export);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    } while (call_unlikely(export != __atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE)));
+    } while (call_unlikely(export != slot_bound(slot)));
     return export;
 }
 

@@ -188,13 +188,15 @@ static always_inline int run(lua_State *L, struct slot *slot, slot_entry *self, 
     uint64_t value = call_integer(export->target, pattern, &values);
     if (result == RESULT_TEXT || result == RESULT_OTHER)
         return push_kept(L, thread, frame, export, value);
+    if (result == RESULT_INTEGER)
+        value = (uint64_t)call_widen(signature, value);      /* not after the image may go */
     call_leave(L, thread, frame);
     if (result == RESULT_VOID)
         return 0;
     if (result == RESULT_BOOL)
         lua_pushboolean(L, value & 0xff);
     else
-        lua_pushinteger(L, call_widen(signature, value));
+        lua_pushinteger(L, (lua_Integer)value);
     return 1;
 }
 

@@ -73,7 +73,7 @@ static int l_image_info(lua_State *L)
     const struct image *image = core_check_image(L, 1);
     lua_createtable(L, 0, 8);
     set_integer(L, "generation", image->generation);
-    set_string(L, "state", state_names[image->state]);
+    set_string(L, "state", state_names[__atomic_load_n(&image->state, __ATOMIC_ACQUIRE)]);
     set_integer(L, "base", (lua_Integer)image->base);
     set_integer(L, "size", (lua_Integer)image->size);
     set_string(L, "why", image->why[0] ? image->why : NULL);

@@ -148,6 +148,21 @@ static bool probe(struct load *load, const struct image_options *options)
     return ok;
 }
 
+/* The plugin may be closed meanwhile. */
+static void plan_carry(struct load *load)
+{
+    struct image *live = load->request->live;
+    bool is_mapped = image_begin_reading(live);
+    begin(load);
+    load->carry = carry_plan(live, load->image, &load->request->carry_options, &load->error);
+    if (is_mapped)
+        image_end_reading(live);
+    if (!load->carry)
+        snprintf(load->error.stage, sizeof load->error.stage, "carry");
+    load->ok = load->carry != NULL;
+    end(load, "plan");
+}
+
 static void open_image(void *context)
 {
     struct load *load = context;
@@ -164,14 +179,8 @@ static void open_image(void *context)
     begin(load);
     resolve_used(load->image, load->request->live);
     end(load, "types");
-    if (load->request->wants_carry && load->request->live) {
-        begin(load);
-        load->carry = carry_plan(load->request->live, load->image, &load->request->carry_options, &load->error);
-        if (!load->carry)
-            snprintf(load->error.stage, sizeof load->error.stage, "carry");
-        load->ok = load->carry != NULL;
-        end(load, "plan");
-    }
+    if (load->request->wants_carry && load->request->live)
+        plan_carry(load);
 }
 
 static void take(void *context)

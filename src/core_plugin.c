@@ -43,8 +43,10 @@ static int l_plugin_create(lua_State *L)
 static int l_plugin_close(lua_State *L)
 {
     struct plugin *plugin = check_plugin(L, 1);
+    slot_lock();
     slot_bind(plugin, NULL);
     plugin->is_closed = true;
+    slot_unlock();
     return 0;
 }
 

@@ -17,7 +17,7 @@ static struct plugin *check_plugin(lua_State *L, int index)
 static int l_share(lua_State *L)
 {
     struct plugin *plugin = plugin_find(luaL_checkstring(L, 1));
-    if (!plugin || !plugin->live || plugin->owner == host_of(L))
+    if (!plugin || !plugin_live(plugin) || plugin->owner == host_of(L))
         return 0;
     plugin->is_shared = true;
     lua_pushlightuserdata(L, plugin);
@@ -41,7 +41,7 @@ static int l_plugin_about(lua_State *L)
     const struct plugin *plugin = check_plugin(L, 1);
     lua_pushstring(L, plugin->name);
     lua_pushstring(L, plugin->path);
-    lua_pushboolean(L, plugin->live != NULL);
+    lua_pushboolean(L, plugin_live(plugin) != NULL);
     return 3;
 }
 
@@ -49,9 +49,10 @@ static int l_plugin_about(lua_State *L)
 static int l_live_image(lua_State *L)
 {
     struct plugin *plugin = check_plugin(L, 1);
-    if (!plugin->live)
+    struct image *live = plugin_live(plugin);
+    if (!live)
         return 0;
-    core_push_image(L, image_retain(plugin->live));
+    core_push_image(L, image_retain(live));
     return 1;
 }
 

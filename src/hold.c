@@ -71,7 +71,7 @@ static bool may_pass(const struct plugin *plugin, const struct frame *below)
         return true;
     for (const struct frame *frame = thread->frames; frame < below; frame++) {
         const struct image *image = frame->export ? frame->export->image : frame->image;
-        if (image && image->plugin && is_held(image->plugin) && image == image->plugin->live)
+        if (image && image->plugin && is_held(image->plugin) && image == plugin_live(image->plugin))
             return true;
     }
     return false;
@@ -85,10 +85,25 @@ static void wait_for_release(const struct plugin *plugin)
     pthread_mutex_unlock(&lock);
 }
 
+/* Mark the export of the live image in the frame as the thunk will do once more; NULL: there is none. */
+static struct export *pin_live(struct frame *frame, const struct slot *slot)
+{
+    struct image *image;
+    do {
+        image = plugin_live(slot->plugin);
+        frame_set_image(frame, image);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } while (image != plugin_live(slot->plugin));
+    struct export *export = image ? image_find_export(image, slot->name) : NULL;
+    frame_set_export(frame, export);
+    frame_set_image(frame, NULL);
+    return export;
+}
+
 /* The call goes on into the image that is live while others are stopped: through a slot made for it. */
 static int call_live(struct lua_State *L, struct slot *slot)
 {
-    struct export *export = image_find_export(slot->plugin->live, slot->name);
+    struct export *export = pin_live(thread_self()->top, slot);
     struct slot stand_in = {
         .entry = call_lazy, .bound = export, .usual = call_lazy, .name = slot->name, .plugin = slot->plugin,
     };
@@ -103,14 +118,13 @@ static int call_held(struct lua_State *L, struct slot *slot)
 {
     struct plugin *plugin = slot->plugin;
     thread_drop_abandoned(thread_self(), (uintptr_t)__builtin_frame_address(0));
-    if (__atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE) == &held && plugin->live &&
-        may_pass(plugin, thread_self()->top))
+    if (slot_bound(slot) == &held && plugin_live(plugin) && may_pass(plugin, thread_self()->top))
         return call_live(L, slot);
-    while (__atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE) == &held || slot->usual == call_held) {
+    while (slot_bound(slot) == &held || slot_usual(slot) == call_held) {
         wait_for_release(plugin);
         sched_yield();
     }
-    return slot->usual(L, slot);
+    return slot_usual(slot)(L, slot);
 }
 
 /* Marks that are no calls of slots ----------------------------------------------------------- */
@@ -118,7 +132,7 @@ static int call_held(struct lua_State *L, struct slot *slot)
 void hold_pass_image(struct frame *frame)
 {
     struct image *image = frame->image;
-    while (is_held(image->plugin) && image == image->plugin->live && !may_pass(image->plugin, frame)) {
+    while (is_held(image->plugin) && image == plugin_live(image->plugin) && !may_pass(image->plugin, frame)) {
         struct export *export = frame->export;
         frame_set_image(frame, NULL);
         frame_set_export(frame, NULL);
@@ -135,10 +149,10 @@ struct frame *hold_enter(struct plugin *plugin, struct lua_State *L)
     if (!frame)
         return NULL;
     for (;;) {
-        struct image *image = __atomic_load_n(&plugin->live, __ATOMIC_ACQUIRE);
+        struct image *image = plugin_live(plugin);
         frame_set_image(frame, image);
         __atomic_signal_fence(__ATOMIC_SEQ_CST);
-        if (image != __atomic_load_n(&plugin->live, __ATOMIC_ACQUIRE))
+        if (image != plugin_live(plugin))
             continue;
         if (!image || !is_held(plugin) || may_pass(plugin, frame))
             return frame;

@@ -192,7 +192,7 @@ static int call_safe_point(lua_State *L, struct slot *slot)
     struct host *host = slot->plugin->owner;
     if (pthread_equal(host->thread, pthread_self()))
         host_drain(host, L);
-    return slot->usual(L, slot);
+    return slot_usual(slot)(L, slot);
 }
 
 static void serve_queues(struct host *host)

@@ -18,6 +18,7 @@
 
 /* The mapped images, for image_of_address. */
 static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t no_reader = PTHREAD_COND_INITIALIZER;
 static struct image *mapped;
 
 static void list_add(struct image *image)
@@ -28,14 +29,35 @@ static void list_add(struct image *image)
     pthread_mutex_unlock(&mapped_lock);
 }
 
+/* The image counts as unmapped from here on. */
 static void list_remove(struct image *image)
 {
     pthread_mutex_lock(&mapped_lock);
+    while (image->readers > 0)
+        pthread_cond_wait(&no_reader, &mapped_lock);
+    image->is_mapped = false;
     for (struct image **at = &mapped; *at; at = &(*at)->next_mapped)
         if (*at == image) {
             *at = image->next_mapped;
             break;
         }
+    pthread_mutex_unlock(&mapped_lock);
+}
+
+bool image_begin_reading(struct image *image)
+{
+    pthread_mutex_lock(&mapped_lock);
+    bool is_mapped = image->is_mapped;
+    image->readers += is_mapped;
+    pthread_mutex_unlock(&mapped_lock);
+    return is_mapped;
+}
+
+void image_end_reading(struct image *image)
+{
+    pthread_mutex_lock(&mapped_lock);
+    if (--image->readers == 0)
+        pthread_cond_broadcast(&no_reader);
     pthread_mutex_unlock(&mapped_lock);
 }
 
@@ -263,17 +285,16 @@ void image_close(struct image *image)
         return;
     list_remove(image);
     loader_lock();
-    image->is_mapped = false;
     dlclose(image->handle);
     bool stays = dl_iterate_phdr(find_mapping, (void *)stage_path(image->stage));
     loader_unlock();
     if (stays) {
         snprintf(image->why, sizeof image->why, "%s", reason_to_stay(image));
-        image->state = IMAGE_HELD;
+        __atomic_store_n(&image->state, IMAGE_HELD, __ATOMIC_RELEASE);
         return;
     }
     image->handle = NULL;
-    image->state = IMAGE_GONE;
+    __atomic_store_n(&image->state, IMAGE_GONE, __ATOMIC_RELEASE);
 }
 
 struct image *image_retain(struct image *image)

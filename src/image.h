@@ -50,6 +50,7 @@ struct image {
     struct variables *variables;         /* NULL until somebody asked for all of them */
     unsigned references;     /* atomic */
     struct image *next_mapped;           /* in the list behind image_of_address */
+    unsigned readers;        /* who keep it mapped: image_begin_reading */
 };
 
 struct image_options {
@@ -79,6 +80,11 @@ bool image_adopt_program(struct image *image, struct error *error);
 /* dlclose (destructors run here), then look whether it left the address space. State becomes
  * IMAGE_GONE, or IMAGE_HELD with `why`. */
 void image_close(struct image *image);
+
+/* Its memory is being read on this thread: until image_end_reading it stays mapped, and image_close on another
+ * thread waits. False: it is not mapped. */
+bool image_begin_reading(struct image *image);
+void image_end_reading(struct image *image);
 
 struct image *image_retain(struct image *image);
 /* The last one frees it, after closing it if it is still prepared. Otherwise a mapped image has to be

@@ -35,7 +35,7 @@ static void adopt_class(lua_State *L, int index, struct object *object, const st
 static void follow(lua_State *L, int index, struct object *object)
 {
     struct live *live = object->live;
-    struct image *image = live->plugin->live;
+    struct image *image = plugin_live(live->plugin);
     const char *name = live->plugin->name;
     struct variable variable = {0};
     if (!image)
@@ -64,7 +64,7 @@ void object_revalidate(lua_State *L, int index, struct object *object)
     const struct live *live = object->live;
     if (live && live->borrow && !live->borrow->is_open)
         luaL_error(L, "the borrow of variable '%s' is closed", live->variable);
-    if (live && live->plugin->live != object->image)
+    if (live && plugin_live(live->plugin) != object->image)
         follow(L, index, object);
     if (object->image && !object->image->is_mapped)
         raise_gone(L, object->image);

@@ -91,8 +91,10 @@ struct plugin *plugin_find(const char *name)
 {
     slot_lock();
     struct plugin *plugin = find_any(name);
+    if (plugin && plugin->is_closed)
+        plugin = NULL;
     slot_unlock();
-    return plugin && !plugin->is_closed ? plugin : NULL;
+    return plugin;
 }
 
 struct plugin *plugin_next(struct plugin *after)
@@ -161,9 +163,9 @@ static void bind(struct slot *slot, struct export *export)
     slot->plugin->name_stamp += slot->bound == &slot_absent && export != &slot_absent;
     __atomic_store_n(&slot->bound, export, __ATOMIC_RELEASE);
     slot->native = export == &slot_absent ? (void *)native_symbol_gone : export->target;
-    slot->usual = entry;
+    __atomic_store_n(&slot->usual, entry, __ATOMIC_RELEASE);
     if (!slot->plugin->is_armed)
-        slot->entry = entry;
+        __atomic_store_n(&slot->entry, entry, __ATOMIC_RELEASE);
 }
 
 static void unbind(struct slot *slot, const struct image *image)
@@ -203,7 +205,7 @@ void slot_bind(struct plugin *plugin, struct image *image)
             plugin->generation = image->generation;
     }
     bind_all(plugin, image);
-    plugin->live = image;
+    __atomic_store_n(&plugin->live, image, __ATOMIC_RELEASE);
     if (old && old != image && old->state == IMAGE_LIVE)
         old->state = IMAGE_RETIRING;
     slot_unlock();
@@ -232,20 +234,20 @@ void slot_restart(struct plugin *plugin, const struct export *stopper)
 void slot_arm(struct plugin *plugin, slot_entry *entry)
 {
     slot_lock();
-    plugin->is_armed = true;
+    __atomic_store_n(&plugin->is_armed, true, __ATOMIC_RELEASE);
     for (struct slot *slot = plugin->slots; slot; slot = slot->next)
-        slot->entry = entry;
+        __atomic_store_n(&slot->entry, entry, __ATOMIC_RELEASE);
     slot_unlock();
 }
 
 void slot_disarm(struct plugin *plugin)
 {
-    if (!plugin->is_armed)
+    if (!__atomic_load_n(&plugin->is_armed, __ATOMIC_ACQUIRE))
         return;
     slot_lock();
-    plugin->is_armed = false;
+    __atomic_store_n(&plugin->is_armed, false, __ATOMIC_RELEASE);
     for (struct slot *slot = plugin->slots; slot; slot = slot->next)
-        slot->entry = slot->usual;
+        __atomic_store_n(&slot->entry, slot->usual, __ATOMIC_RELEASE);
     slot_unlock();
 }
 

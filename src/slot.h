@@ -64,6 +64,22 @@ struct plugin {
 
 extern struct export slot_absent;        /* thunk: call_absent */
 
+/* For threads other than the one that binds. */
+static inline struct image *plugin_live(const struct plugin *plugin)
+{
+    return __atomic_load_n(&plugin->live, __ATOMIC_ACQUIRE);
+}
+
+static inline slot_entry *slot_usual(const struct slot *slot)
+{
+    return __atomic_load_n(&slot->usual, __ATOMIC_ACQUIRE);
+}
+
+static inline struct export *slot_bound(const struct slot *slot)
+{
+    return __atomic_load_n(&slot->bound, __ATOMIC_ACQUIRE);
+}
+
 /* The registry's lock; the loader's own lock is never taken inside it. Recursive. */
 void slot_lock(void);
 void slot_unlock(void);

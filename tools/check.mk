@@ -1,9 +1,9 @@
 # `make check`: everything that the specs alone do not see. Each target may be run by itself.
-.PHONY: check check-warnings check-lint check-asan check-tsan check-valgrind
+.PHONY: check check-warnings check-lint check-calls check-asan check-tsan check-valgrind
 
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
-	$(MAKE) check-warnings check-lint check-asan check-tsan check-valgrind
+	$(MAKE) check-warnings check-lint check-calls check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
@@ -17,6 +17,13 @@ check-lint:       ## cppcheck and luacheck
 # Not those that run programs of their own, which would not be the sanitized one's concern.
 SANITIZED = $(filter-out $(patsubst %,spec/%_spec.lua,leak program examples gallery new isolate test watch bad_files \
               probe soak torture fault worker), $(wildcard spec/*_spec.lua))
+# What every call runs through: nothing in it may lock the bus or ask the kernel.
+check-calls: all  ## no lock and no atomic read-modify-write in a call (x86-64)
+	@if objdump -d $(BUILD)/call_thunks.o $(BUILD)/call_general.o | grep -E '\block\b|xchg .*\(|[lms]fence|syscall'; \
+	then echo 'a call locks' >&2; exit 1; fi
+	@if nm -u $(BUILD)/call_thunks.o $(BUILD)/call_general.o | grep -E 'mutex|rwlock|syscall|slot_lock'; \
+	then echo 'a call locks' >&2; exit 1; fi
+
 check-asan:       ## the specs of reloads under ASan and UBSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
 	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
@@ -25,7 +32,8 @@ check-asan:       ## the specs of reloads under ASan and UBSan
 
 check-tsan:       ## the thread specs under TSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" MODE="-fsanitize=thread" all
-	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" $(BUILD)/tsan/hotlua test spec/policy_spec.lua
+	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" HOTLUA_STORM=200 $(BUILD)/tsan/hotlua test \
+	  $(patsubst %,spec/%_spec.lua,policy worker group module folder)
 
 check-valgrind:   ## a short run under valgrind
 	valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full --show-leak-kinds=definite \

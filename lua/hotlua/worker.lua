@@ -40,12 +40,18 @@ local function with_traceback(message)
   return type(message) == "string" and debug.traceback(message, 2) or message
 end
 
--- A handler that may wait: each runs as a task.
+local running = 0 -- handlers that have not returned
+local on_returned -- called whenever one has
+
+-- Handlers may wait: each runs as a task.
 local function fire(list, what, ...)
   for _, subscription in ipairs { table.unpack(list) } do
+    running = running + 1
     task.start(what, function(...)
       local ok, message = xpcall(subscription.call, with_traceback, ...)
       if not ok then task.on_error(message, "error in " .. what) end
+      running = running - 1
+      if on_returned then on_returned() end
     end, ...)
   end
 end
@@ -206,6 +212,11 @@ function Parent:send(...)
   return core.worker_report("message", ...)
 end
 
+-- No more messages will come, and those that came are handled: hot.run() returns.
+local function end_run()
+  if inside.is_finished and inside.run_depth > 0 and running == 0 then core.stop() end
+end
+
 -- Hands out what has come, when there is a handler for it.
 local function take_letters()
   while inside.handlers.message[1] do
@@ -217,7 +228,7 @@ local function take_letters()
     inside.taken = inside.taken + 1
     fire(inside.handlers.message, "a 'message' handler", table.unpack(message, 2, message.n))
   end
-  if inside.is_finished and inside.run_depth > 0 then core.stop() end
+  end_run()
 end
 
 --- Adds a handler of `message`, run as a task. While there is one the worker waits for messages, until the other
@@ -238,15 +249,16 @@ if core.worker_name() then
   --- hot.parent: the other side of a worker.
   M.parent = setmetatable({}, Parent)
   core.worker_listen(take_letters)
+  on_returned = end_run
 end
 
---- hot.run(): in a worker it also returns when no more messages will come.
+--- hot.run(): in a worker it also returns when no more messages will come and the handlers have returned.
 function M.run_loop()
   if inside then
     inside.run_depth = inside.run_depth + 1
     take_letters()
   end
-  if not (inside and inside.is_finished) then
+  if not (inside and inside.is_finished and running == 0) then
     core.await(1)
     core.run()
     core.await(-1)
