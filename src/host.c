@@ -362,6 +362,7 @@ static void spin(struct host *host)
            uv_hrtime() < __atomic_load_n(&host->spin_until_ns, __ATOMIC_RELAXED)) {
         uv_run(&host->loop, UV_RUN_NOWAIT);
         serve_queues(host);      /* a loop with nothing to wait for does not look */
+        sched_yield();           /* the probe's process may want this processor */
     }
 }
 
