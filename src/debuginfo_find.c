@@ -32,6 +32,11 @@ static int compare_functions(const void *a, const void *b)
     return (x->die > y->die) - (x->die < y->die);
 }
 
+static bool may_lead_to_function(unsigned tag)
+{
+    return tag == DW_TAG_subprogram || debuginfo_is_scope(tag);
+}
+
 static void list_functions(struct unit *unit)
 {
     size_t capacity = 0;
@@ -40,7 +45,7 @@ static void list_functions(struct unit *unit)
     unit->has_functions = true;
     if (!die_root(unit, &die))
         return;
-    for (walk_start(&walk, &die); walk_next(&walk, &die); ) {
+    for (walk_start(&walk, &die); walk_next_of(&walk, may_lead_to_function, &die); ) {
         if (debuginfo_is_scope(die.tag))
             continue;
         if (die.tag == DW_TAG_subprogram && die_has(&die, AT_LOW_PC)) {
@@ -119,7 +124,7 @@ static void list_names(struct unit *unit)
     unit->has_names = true;
     if (!die_root(unit, &die))
         return;
-    for (walk_start(&walk, &die); walk_next(&walk, &die); ) {
+    for (walk_start(&walk, &die); walk_next_of(&walk, may_lead_to_function, &die); ) {
         if (debuginfo_is_scope(die.tag))
             continue;
         if (die.tag == DW_TAG_subprogram) {

@@ -173,6 +173,8 @@ const char *die_name(const struct die *die);
 void walk_start(struct walk *walk, const struct die *parent);
 /* The next entry, false at the end or where the data make no sense. */
 bool walk_next(struct walk *walk, struct die *die);
+/* The next one with a tag that is wanted; what is not is passed over with all that lies below it. */
+bool walk_next_of(struct walk *walk, bool (*is_wanted)(unsigned tag), struct die *die);
 /* Do not go below the entry that walk_next gave last. */
 void walk_skip(struct walk *walk, const struct die *die);
 

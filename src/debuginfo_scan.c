@@ -181,6 +181,53 @@ bool walk_next(struct walk *walk, struct die *die)
     return false;
 }
 
+/* Over what lies below the entry at `depth` that was met last. */
+static void skip_below(struct walk *walk, unsigned depth)
+{
+    while (walk->next_depth > depth) {
+        bool has_children = false;
+        enum entry entry = skip_entry(walk->unit, &walk->at, &has_children);
+        if (entry == ENTRY_BAD)
+            walk->next_depth = 0;
+        else if (entry == ENTRY_NULL)
+            walk->next_depth--;
+        else
+            walk->next_depth += has_children;
+    }
+}
+
+/* The tag of the entry that comes, 0: none. */
+static unsigned next_tag(const struct walk *walk)
+{
+    const unsigned char *at = walk->at;
+    if (at >= walk->unit->end)
+        return 0;
+    uint64_t code = scan_unsigned(&at, walk->unit->end);
+    const struct abbreviation *abbreviation = at && code ? abbreviations_find(walk->unit->abbreviations, code) : NULL;
+    return abbreviation ? abbreviation->tag : 0;
+}
+
+bool walk_next_of(struct walk *walk, bool (*is_wanted)(unsigned tag), struct die *die)
+{
+    while (walk->next_depth > 0) {
+        unsigned tag = next_tag(walk), depth = walk->next_depth;
+        if (tag && is_wanted(tag))
+            return walk_next(walk, die);
+        bool has_children = false;
+        enum entry entry = skip_entry(walk->unit, &walk->at, &has_children);
+        if (entry == ENTRY_BAD)
+            break;
+        if (entry == ENTRY_NULL) {
+            walk->next_depth--;
+            continue;
+        }
+        walk->next_depth += has_children;
+        skip_below(walk, depth);
+    }
+    walk->next_depth = 0;
+    return false;
+}
+
 void walk_skip(struct walk *walk, const struct die *die)
 {
     struct unit *unit = walk->unit;
@@ -197,14 +244,5 @@ void walk_skip(struct walk *walk, const struct die *die)
             }
         }
     }
-    while (walk->next_depth > walk->depth) {
-        bool has_children = false;
-        enum entry entry = skip_entry(unit, &walk->at, &has_children);
-        if (entry == ENTRY_BAD)
-            walk->next_depth = 0;
-        else if (entry == ENTRY_NULL)
-            walk->next_depth--;
-        else
-            walk->next_depth += has_children;
-    }
+    skip_below(walk, walk->depth);
 }

@@ -176,6 +176,12 @@ static void enter_function(struct scopes *scopes, const struct die *die, unsigne
     scopes->list[scopes->count++].name = die_name(die);
 }
 
+static bool may_lead_to_variable(unsigned tag)
+{
+    return tag == DW_TAG_variable || tag == DW_TAG_subprogram || tag == DW_TAG_inlined_subroutine ||
+           tag == DW_TAG_lexical_block || debuginfo_is_scope(tag);
+}
+
 static void collect_unit(struct collection *collection, struct unit *unit)
 {
     struct walk walk;
@@ -183,7 +189,7 @@ static void collect_unit(struct collection *collection, struct unit *unit)
     struct scopes scopes = {.count = 0};
     if (!die_root(unit, &die))
         return;
-    for (walk_start(&walk, &die); walk_next(&walk, &die); ) {
+    for (walk_start(&walk, &die); walk_next_of(&walk, may_lead_to_variable, &die); ) {
         while (scopes.count > 0 && scopes.list[scopes.count - 1].depth >= walk.depth)
             scopes.count--;
         bool is_function = die.tag == DW_TAG_subprogram || die.tag == DW_TAG_inlined_subroutine;
