@@ -69,20 +69,20 @@ bench:            ## measure, side by side with the floors: calls, reloads, stat
 
 SHARE = $(DESTDIR)$(PREFIX)/share
 install: all      ## copy program, Lua files, header and man page below PREFIX (default /usr/local)
-	install -D -m 755 $(BUILD)/hotlua $(DESTDIR)$(PREFIX)/bin/hotlua
-	install -D -m 644 include/hotlua/plugin.h $(DESTDIR)$(PREFIX)/include/hotlua/plugin.h
-	install -D -m 644 man/hotlua.1 $(SHARE)/man/man1/hotlua.1
+	install -D -m 755 $(BUILD)/hotlua "$(DESTDIR)$(PREFIX)/bin/hotlua"
+	install -D -m 644 include/hotlua/plugin.h "$(DESTDIR)$(PREFIX)/include/hotlua/plugin.h"
+	install -D -m 644 man/hotlua.1 "$(SHARE)/man/man1/hotlua.1"
 	for file in $(LUA); do \
-	  install -D -m 644 $$file $(SHARE)/hotlua/$$file; done
-	install -D -m 644 completions/hotlua.bash $(SHARE)/bash-completion/completions/hotlua
-	install -D -m 644 completions/_hotlua $(SHARE)/zsh/site-functions/_hotlua
-	install -D -m 644 completions/hotlua.fish $(SHARE)/fish/vendor_completions.d/hotlua.fish
+	  install -D -m 644 $$file "$(SHARE)/hotlua/$$file" || exit 1; done
+	install -D -m 644 completions/hotlua.bash "$(SHARE)/bash-completion/completions/hotlua"
+	install -D -m 644 completions/_hotlua "$(SHARE)/zsh/site-functions/_hotlua"
+	install -D -m 644 completions/hotlua.fish "$(SHARE)/fish/vendor_completions.d/hotlua.fish"
 
 uninstall:        ## remove what install copied
-	rm -f $(DESTDIR)$(PREFIX)/bin/hotlua $(DESTDIR)$(PREFIX)/include/hotlua/plugin.h $(SHARE)/man/man1/hotlua.1 \
-	  $(SHARE)/bash-completion/completions/hotlua $(SHARE)/zsh/site-functions/_hotlua \
-	  $(SHARE)/fish/vendor_completions.d/hotlua.fish
-	rm -rf $(SHARE)/hotlua
+	rm -f "$(DESTDIR)$(PREFIX)/bin/hotlua" "$(DESTDIR)$(PREFIX)/include/hotlua/plugin.h" \
+	  "$(SHARE)/man/man1/hotlua.1" "$(SHARE)/bash-completion/completions/hotlua" \
+	  "$(SHARE)/zsh/site-functions/_hotlua" "$(SHARE)/fish/vendor_completions.d/hotlua.fish"
+	rm -rf "$(SHARE)/hotlua"
 
 clean:            ## remove what make built
 	rm -rf $(BUILD)
