@@ -55,14 +55,32 @@ void arch_context_return(void *context)
     set[REG_RSP] += sizeof(void *);
 }
 
-/* native_symbol_gone (native_symbol.h): the jump left the place that it read in r11. */
+/* native_symbol_entry (native_symbol.h): the jump left the place that it read in r11. Below rbp: a struct native_call,
+ * then the registers of arguments and the static chain, later those of results. */
 __asm__(
-    ".text\n.p2align 4\n.globl native_symbol_gone\n.hidden native_symbol_gone\n"
-    ".type native_symbol_gone, @function\nnative_symbol_gone:\n.cfi_startproc\nendbr64\n"
-    "subq $8, %rsp\n.cfi_adjust_cfa_offset 8\nmovq %r11, %rdi\ncall native_symbol_report\n"
-    "addq $8, %rsp\n.cfi_adjust_cfa_offset -8\nxorl %eax, %eax\nxorl %edx, %edx\n"
-    "xorps %xmm0, %xmm0\nxorps %xmm1, %xmm1\nret\n.cfi_endproc\n"
-    ".size native_symbol_gone, . - native_symbol_gone\n"
+    ".text\n.p2align 4\n.globl native_symbol_entry\n.hidden native_symbol_entry\n"
+    ".type native_symbol_entry, @function\nnative_symbol_entry:\n.cfi_startproc\nendbr64\n"
+    "pushq %rbp\n.cfi_def_cfa_offset 16\n.cfi_offset %rbp, -16\n"
+    "movq %rsp, %rbp\n.cfi_def_cfa_register %rbp\nsubq $240, %rsp\n"
+    "movq %rdi, 32(%rsp)\nmovq %rsi, 40(%rsp)\nmovq %rdx, 48(%rsp)\nmovq %rcx, 56(%rsp)\n"
+    "movq %r8, 64(%rsp)\nmovq %r9, 72(%rsp)\nmovq %rax, 80(%rsp)\nmovq %r10, 88(%rsp)\n"
+    "movups %xmm0, 96(%rsp)\nmovups %xmm1, 112(%rsp)\nmovups %xmm2, 128(%rsp)\nmovups %xmm3, 144(%rsp)\n"
+    "movups %xmm4, 160(%rsp)\nmovups %xmm5, 176(%rsp)\nmovups %xmm6, 192(%rsp)\nmovups %xmm7, 208(%rsp)\n"
+    "movq %rsp, %rdi\nmovq %r11, %rsi\nmovq %rbp, %rdx\ncall native_symbol_begin\n"
+    "movq (%rsp), %r11\nmovq 8(%rsp), %rcx\ntestq %r11, %r11\nje 2f\n"
+    "subq %rcx, %rsp\ntestq %rcx, %rcx\nje 1f\n"
+    "leaq 16(%rbp), %rsi\nmovq %rsp, %rdi\nshrq $3, %rcx\nrep movsq\n"
+    "1:\nmovq -208(%rbp), %rdi\nmovq -200(%rbp), %rsi\nmovq -192(%rbp), %rdx\nmovq -184(%rbp), %rcx\n"
+    "movq -176(%rbp), %r8\nmovq -168(%rbp), %r9\nmovq -160(%rbp), %rax\nmovq -152(%rbp), %r10\n"
+    "movups -144(%rbp), %xmm0\nmovups -128(%rbp), %xmm1\nmovups -112(%rbp), %xmm2\nmovups -96(%rbp), %xmm3\n"
+    "movups -80(%rbp), %xmm4\nmovups -64(%rbp), %xmm5\nmovups -48(%rbp), %xmm6\nmovups -32(%rbp), %xmm7\n"
+    "call *%r11\n"
+    "movq %rax, -208(%rbp)\nmovq %rdx, -200(%rbp)\nmovups %xmm0, -144(%rbp)\nmovups %xmm1, -128(%rbp)\n"
+    "leaq -240(%rbp), %rdi\ncall native_symbol_end\n"
+    "movq -208(%rbp), %rax\nmovq -200(%rbp), %rdx\nmovups -144(%rbp), %xmm0\nmovups -128(%rbp), %xmm1\n"
+    ".cfi_remember_state\nleave\n.cfi_def_cfa %rsp, 8\nret\n.cfi_restore_state\n"
+    "2:\nxorl %eax, %eax\nxorl %edx, %edx\nxorps %xmm0, %xmm0\nxorps %xmm1, %xmm1\n"
+    "leave\n.cfi_def_cfa %rsp, 8\nret\n.cfi_endproc\n.size native_symbol_entry, . - native_symbol_entry\n"
 );
 
 #endif

@@ -28,7 +28,7 @@ int call_lazy(lua_State *L, struct slot *slot)
 {
     struct thread *thread = thread_self();
     struct frame *frame = thread->top;
-    struct export *export = call_pin(frame, slot);
+    struct export *export = frame_pin(frame, slot);
     if (call_thunk(export) == call_lazy) {
         thread_set_top(thread, frame + 1);
         frame->stack = (uintptr_t)__builtin_frame_address(0) | FRAME_IS_HOST;
@@ -36,7 +36,7 @@ int call_lazy(lua_State *L, struct slot *slot)
         thread_set_top(thread, frame);
     }
     slot_refresh(slot, export);          /* resolved here, or since it was bound: by a comparison */
-    call_unpin(frame);
+    frame_unpin(frame);
     return slot_usual(slot)(L, slot);
 }
 
@@ -44,14 +44,14 @@ int call_refused(lua_State *L, struct slot *slot)
 {
     struct thread *thread = thread_self();
     struct frame *frame = thread->top;
-    struct export *export = call_pin(frame, slot);
+    struct export *export = frame_pin(frame, slot);
     slot_entry *thunk = call_thunk(export);
     if (thunk != call_refused) {
-        call_unpin(frame);
+        frame_unpin(frame);
         return thunk(L, slot);
     }
     lua_pushstring(L, export->refusal);
-    call_unpin(frame);
+    frame_unpin(frame);
     return luaL_error(L, "%s", lua_tostring(L, -1));
 }
 

@@ -138,7 +138,7 @@ void call_crashed(void *argument)
         call_on_crash(L, image, lua_tostring(L, -1));
     thread_set_top(thread, frame);
     frame_set_image(frame, NULL);
-    call_unpin(frame);
+    frame_unpin(frame);
     if (thread->top == thread->frames && thread->pending_error != THREAD_NO_ERROR) {
         luaL_unref(L, LUA_REGISTRYINDEX, thread->pending_error);
         thread->pending_error = THREAD_NO_ERROR;

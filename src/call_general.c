@@ -30,7 +30,7 @@ static void give_up(struct call *call)
 {
     frame_set_image(call->frame, NULL);
     thread_set_top(call->thread, call->frame);
-    call_unpin(call->frame);
+    frame_unpin(call->frame);
 }
 
 static const char *expected_value(const struct argument *argument, char *buffer, size_t size)
@@ -269,7 +269,7 @@ int call_general(lua_State *L, struct slot *slot)
     struct frame *frame = thread->top;
     if (frame >= thread->frames + THREAD_FRAMES - 4)
         return luaL_error(L, "C stack overflow (native calls are nested too deeply)");
-    struct export *export = call_pin(frame, slot);
+    struct export *export = frame_pin(frame, slot);
     frame->stack = (uintptr_t)__builtin_frame_address(0) | FRAME_IS_HOST;
     frame->L = L;
     frame_set_image(frame, call_is_bare(slot) ? export->image : NULL);

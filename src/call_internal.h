@@ -123,24 +123,6 @@ static inline bool call_is_bare(const struct slot *slot)
 
 /* Steps of a call ---------------------------------------------------------------------------- */
 
-/* Pin what is bound now: from here its image stays. The re-check makes a plain store enough, since
- * who unbinds issues a membarrier before it looks. */
-static inline struct export *call_pin(struct frame *frame, struct slot *slot)
-{
-    struct export *export;
-    do {
-        export = slot_bound(slot);
-        frame_set_export(frame, export);
-        __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    } while (call_unlikely(export != slot_bound(slot)));
-    return export;
-}
-
-static inline void call_unpin(struct frame *frame)
-{
-    frame_set_export(frame, NULL);
-}
-
 static inline slot_entry *call_thunk(struct export *export)
 {
     return __atomic_load_n(&export->thunk, __ATOMIC_ACQUIRE);

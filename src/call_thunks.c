@@ -146,7 +146,7 @@ static int push_kept(lua_State *L, struct thread *thread, struct frame *frame,
     thread->kept_errno = *thread->errno_place;
     int count = call_push_result(L, export->signature, export->image, &value, length);
     thread_set_top(thread, frame);
-    call_unpin(frame);
+    frame_unpin(frame);
     if (call_unlikely(thread->pending_error != THREAD_NO_ERROR))
         callback_raise_pending(L);
     return count;
@@ -158,18 +158,18 @@ static always_inline int run(lua_State *L, struct slot *slot, slot_entry *self, 
 {
     struct thread *thread = thread_self();
     struct frame *frame = thread->top;
-    struct export *export = call_pin(frame, slot);
+    struct export *export = frame_pin(frame, slot);
     struct values values;
     slot_entry *thunk = call_thunk(export);
     if (call_unlikely(thunk != self)) {
-        call_unpin(frame);
+        frame_unpin(frame);
         return thunk(L, slot);
     }
     const struct signature *signature = export->signature;
     unsigned count = count_of(pattern, false) + count_of(pattern, true);
     if (call_unlikely(lua_gettop(L) != (int)count || frame >= thread->frames + THREAD_FRAMES - 4 ||
                       !take_all(L, signature, pattern, &values))) {
-        call_unpin(frame);
+        frame_unpin(frame);
         return call_general(L, slot);
     }
     call_enter(thread, frame, L);

@@ -83,12 +83,18 @@ static struct image *image_of(const struct frame *frame)
     return frame->image ? frame->image : frame->export->image;
 }
 
-/* The call whose plugin is running on this thread, NULL if it is host code that runs. */
+/* The call whose plugin is running on this thread, NULL if it is host code that runs, or if no call from Lua is below
+ * those that C made. */
 static struct frame *running_frame(struct thread *thread)
 {
     if (!thread || thread->top == thread->frames)
         return NULL;
     struct frame *frame = thread->top - 1;
+    while (frame->stack & FRAME_IS_NATIVE) {
+        if (frame == thread->frames)
+            return NULL;
+        frame--;
+    }
     if (frame->stack & FRAME_IS_HOST || !frame->export)
         return NULL;
     return frame;
@@ -133,15 +139,16 @@ static void leave(struct thread *thread, struct frame *frame, void *context)
     arch_context_call(context, land, frame, frame->stack);
 }
 
-static void record(struct thread *thread, const struct frame *frame, int signal, void *context)
+static void record(struct thread *thread, int signal, void *context)
 {
     struct guard *guard = thread->guard;
+    const struct frame *innermost = thread->top - 1;
     struct crash *crash = &guard->crash;
     guard->is_busy = true;
     guard->mask = ((ucontext_t *)context)->uc_sigmask;
     *crash = (struct crash){
-        .signal = signal, .pc = arch_context_pc(context), .image = image_of(frame),
-        .function = frame->export->name,
+        .signal = signal, .pc = arch_context_pc(context), .image = image_of(innermost),
+        .function = innermost->export->name,
     };
 }
 
@@ -150,13 +157,13 @@ static void on_fault(int number, siginfo_t *info, void *context)
     int kept_errno = errno;
     struct thread *thread = thread_self_record;
     struct frame *frame = running_frame(thread);
-    if (!frame || !is_to_catch(frame, info)) {
+    if (!frame || !is_to_catch(thread->top - 1, info)) {
         pass_on(number, info, context);
         errno = kept_errno;
         return;
     }
     if (!thread->guard->is_busy) {
-        record(thread, frame, number, context);
+        record(thread, number, context);
         struct crash *crash = &thread->guard->crash;
         crash->has_address = (number == SIGSEGV || number == SIGBUS) && info->si_code > 0 &&
                              info->si_code != SI_KERNEL;
@@ -171,10 +178,10 @@ void guard_stop_call(void *context)
 {
     struct thread *thread = thread_self_record;
     struct frame *frame = running_frame(thread);
-    struct image *image = frame ? image_of(frame) : NULL;
+    struct image *image = frame ? image_of(thread->top - 1) : NULL;
     if (!image || !image_contains(image, arch_context_pc(context)) || thread->guard->is_busy)
         return;
-    record(thread, frame, SIGALRM, context);
+    record(thread, SIGALRM, context);
     take_trace(&thread->guard->crash, frame, context);
     leave(thread, frame, context);
 }

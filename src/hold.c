@@ -18,7 +18,7 @@ static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
 
 void hold_begin(struct plugin *plugin)
 {
-    plugin->holder = pthread_self();
+    __atomic_store_n(&plugin->holder, pthread_self(), __ATOMIC_RELAXED);
     __atomic_store_n(&plugin->is_held, true, __ATOMIC_RELEASE);
     slot_stop(plugin, &held);
 }
@@ -67,7 +67,7 @@ static bool is_held(const struct plugin *plugin)
 static bool may_pass(const struct plugin *plugin, const struct frame *below)
 {
     struct thread *thread = thread_self();
-    if (plugin->holder == pthread_self())
+    if (__atomic_load_n(&plugin->holder, __ATOMIC_RELAXED) == pthread_self())
         return true;
     for (const struct frame *frame = thread->frames; frame < below; frame++) {
         const struct image *image = frame->export ? frame->export->image : frame->image;
@@ -125,6 +125,27 @@ static int call_held(struct lua_State *L, struct slot *slot)
         sched_yield();
     }
     return slot_usual(slot)(L, slot);
+}
+
+bool hold_is_holding(const struct export *export)
+{
+    return export == &held;
+}
+
+struct export *hold_pin(struct frame *frame, struct slot *slot)
+{
+    struct export *export = &held;
+    while (export == &held) {
+        frame_unpin(frame);
+        if (plugin_live(slot->plugin) && may_pass(slot->plugin, frame)) {
+            export = pin_live(frame, slot);
+            return export ? export : &slot_absent;
+        }
+        wait_for_release(slot->plugin);
+        sched_yield();
+        export = frame_pin(frame, slot);
+    }
+    return export;
 }
 
 /* Marks that are no calls of slots ----------------------------------------------------------- */

@@ -14,6 +14,11 @@ bool hold_await(struct plugin *plugin, unsigned limit_us, char *who, size_t size
 /* Let them go, to the image that is live now. */
 void hold_end(struct plugin *plugin);
 
+/* Is this what slots are bound to while their plugin is held? */
+bool hold_is_holding(const struct export *export);
+/* frame_pin of a slot so bound, for C's own calls: after waiting, or with what is live where this thread may pass. */
+struct export *hold_pin(struct frame *frame, struct slot *slot);
+
 /* Pin the live image for something else than a call of a slot, after waiting while the plugin is held. NULL when it
  * is closed or calls are nested too deeply. hold_leave unpins. */
 struct frame *hold_enter(struct plugin *plugin, struct lua_State *L);

@@ -5,6 +5,7 @@
 #include "cdecl.h"
 #include "debuginfo.h"
 #include "loader.h"
+#include "native_symbol.h"
 #include "pristine.h"
 #include "slot.h"
 #include "stage.h"
@@ -212,13 +213,22 @@ static void set_loader_error(struct image *image, const char *said, struct error
         error_set_stage(error, "open", "%s: %s", image->source, said);
 }
 
+static __thread struct image *being_opened;
+
+struct image *image_being_opened(void)
+{
+    return being_opened;
+}
+
 bool image_open(struct image *image, const struct image_options *options, struct error *error)
 {
     const char *path = stage_path(image->stage);
     struct link_map *map = NULL;
     const char *said = NULL;
     loader_lock();
+    being_opened = image;
     image->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    being_opened = NULL;
     if (!image->handle)
         said = strdupa(dlerror());
     loader_unlock();
@@ -313,6 +323,7 @@ void image_release(struct image *image)
         image_close(image);
     if (image->is_mapped)
         return;
+    native_symbol_forget(image);
     for (size_t i = 0; i < image->export_count; i++)
         call_free_signature(&image->exports[i]);
     free(image->exports);

@@ -114,6 +114,8 @@ static inline bool image_contains(const struct image *image, const void *address
     return (uintptr_t)address - image->base < image->size;
 }
 
+/* The image whose constructors run on this thread, NULL if there is none. */
+struct image *image_being_opened(void);
 /* The mapped image of any plugin that the address lies in, retained; NULL if none. */
 struct image *image_of_address(const void *address);
 

@@ -4,7 +4,6 @@
 
 #include "arch.h"
 #include "call_compile.h"
-#include "native_symbol.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -129,7 +128,6 @@ static struct slot *insert_slot(struct plugin *plugin, struct slot **place, cons
     slot->plugin = plugin;
     slot->bound = &slot_absent;
     slot->entry = slot->usual = call_absent;
-    slot->native = (void *)native_symbol_gone;
     slot->stub = arch_make_stub(slot);
     slot->next = *place;
     __atomic_store_n(place, slot, __ATOMIC_RELEASE);
@@ -162,7 +160,6 @@ static void bind(struct slot *slot, struct export *export)
     slot_entry *entry = entry_for(slot, export);
     slot->plugin->name_stamp += slot->bound == &slot_absent && export != &slot_absent;
     __atomic_store_n(&slot->bound, export, __ATOMIC_RELEASE);
-    slot->native = export == &slot_absent ? (void *)native_symbol_gone : export->target;
     __atomic_store_n(&slot->usual, entry, __ATOMIC_RELEASE);
     if (!slot->plugin->is_armed)
         __atomic_store_n(&slot->entry, entry, __ATOMIC_RELEASE);

@@ -34,9 +34,10 @@ struct slot {
     slot_entry *volatile entry;          /* offset 0: the stub loads it */
     struct export *volatile bound;       /* never NULL: &slot_absent when gone */
     slot_entry *volatile usual;          /* entry while nothing waits; safe to call from anywhere */
-    void *volatile native;   /* where C that asked for the address goes (native_symbol.h) */
-    void *jump;              /* what it was given, NULL: nobody asked */
-    bool is_missed;          /* that C called it while it was gone has been reported */
+    void *volatile native;   /* what the next jumps to (native_symbol.h) */
+    void *jump;              /* the address that C was given, NULL: nobody asked */
+    unsigned native_stack;   /* bytes of arguments that such a call may have on the stack */
+    bool is_missed;          /* that C called it in vain has been reported */
     const char *name;
     struct plugin *plugin;
     void *stub;              /* a lua_CFunction, or NULL where the machine has no stubs */

@@ -116,7 +116,7 @@ void thread_drop_abandoned(struct thread *thread, uintptr_t here)
         return;
     while (thread->top > thread->frames) {
         struct frame *last = thread->top - 1;
-        if ((last->stack & ~(uintptr_t)FRAME_IS_HOST) > here || last->stack < thread->stack_low)
+        if ((last->stack & ~(uintptr_t)FRAME_FLAGS) > here || last->stack < thread->stack_low)
             return;
         thread_set_top(thread, last);
         frame_set_export(last, NULL);

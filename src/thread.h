@@ -15,12 +15,13 @@ enum { THREAD_NO_ERROR = -2 };           /* LUA_NOREF */
 struct frame {
     struct export *volatile export;      /* what is called, from before its arguments are read */
     volatile uintptr_t stack;            /* stack pointer of the caller: a crash returns there. Odd
-                                            (FRAME_IS_HOST) while not the plugin's code runs */
+                                            (FRAME_IS_HOST) while not the plugin's code runs; with
+                                            FRAME_IS_NATIVE C called, and a crash goes further down */
     struct lua_State *L;                 /* of the call in progress */
     struct image *volatile image;        /* of a function that has no slot; else NULL */
 };
 
-enum { FRAME_IS_HOST = 1 };
+enum { FRAME_IS_HOST = 1, FRAME_IS_NATIVE = 2, FRAME_FLAGS = 3 };
 
 struct thread {
     struct frame *volatile top;          /* the next frame to use */
@@ -62,6 +63,24 @@ static inline void frame_set_export(struct frame *frame, struct export *export)
 static inline void frame_set_image(struct frame *frame, struct image *image)
 {
     __atomic_store_n(&frame->image, image, __ATOMIC_RELEASE);
+}
+
+/* Pin what is bound now: from here its image stays. The re-check makes a plain store enough, since
+ * who unbinds issues a membarrier before it looks. */
+static inline struct export *frame_pin(struct frame *frame, const struct slot *slot)
+{
+    struct export *export;
+    do {
+        export = slot_bound(slot);
+        frame_set_export(frame, export);
+        __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    } while (__builtin_expect(export != slot_bound(slot), 0));
+    return export;
+}
+
+static inline void frame_unpin(struct frame *frame)
+{
+    frame_set_export(frame, NULL);
 }
 
 /* Host code begins to run inside a call (a callback): until thread_leave_host a crash is not the

@@ -80,7 +80,11 @@ static inline void hot_free(void *object)
 }
 
 /* The address of another plugin's function that stays valid across reloads: calls through it go to the
- * live image. NULL when there is no such plugin or function, and without a host. */
+ * live image, from any thread, also one that the plugin started itself. While the function or its plugin is gone a
+ * call gives 0 (the host says so once, on stderr). NULL when there is no such plugin or function now, and without a
+ * host. Ask once and keep it:
+ *     static int (*distance)(int, int);
+ *     distance = (int (*)(int, int))hot_symbol("physics", "distance"); */
 static inline void *hot_symbol(const char *plugin, const char *name)
 {
     return hot_host_symbol ? hot_host_symbol(plugin, name) : NULL;
