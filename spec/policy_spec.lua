@@ -24,6 +24,15 @@ describe("a changed file", function()
     assert.are.equal(2, plugin.api.version())
   end)
 
+  it("keeps its state also where the policy has looked at the differences", function()
+    local counting = "static int count; int tick(void) { return ++count; } int version(void) { return %d; }"
+    local plugin = t.load(counting:format(1), { policy = function(change) return #change:diff().reset == 0 end })
+    plugin.api.tick()
+    put(plugin, counting:format(2))
+    reaches(plugin, 2)
+    assert.are.equal(2, plugin.api.tick())
+  end)
+
   it("is not a change when its content is the live image's", function()
     local changes = 0
     local plugin = t.load(source(1), { on = { changed = function() changes = changes + 1 end } })

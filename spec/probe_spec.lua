@@ -163,11 +163,11 @@ describe("the probe", function()
 
   it("has another helper when one was killed", function()
     local plugin = start()
-    local pipe <close> = assert(io.popen(("pgrep -P %d"):format(uv.os_getpid())))
-    local killed = 0
-    for pid in pipe:lines() do
-      local name <close> = io.open("/proc/" .. pid .. "/comm")
-      if name and name:read() == "hotlua-probe" then
+    local killed, processes = 0, assert(uv.fs_scandir "/proc")
+    for pid in function() return uv.fs_scandir_next(processes) end do
+      local file <close> = io.open("/proc/" .. pid .. "/stat")
+      local stat = file and file:read("a") or ""
+      if stat:match("%(hotlua%-probe%) %a (%d+)") == tostring(uv.os_getpid()) then
         assert(uv.kill(tonumber(pid), "sigkill"))
         killed = killed + 1
       end

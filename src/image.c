@@ -131,6 +131,8 @@ static void make_exports(struct image *image)
 
 static void rebase_exports(struct image *image)
 {
+    free(image->variables);              /* listed before there was memory: by a policy's diff */
+    image->variables = NULL;
     for (size_t i = 0; i < image->export_count; i++) {
         struct export *export = &image->exports[i];
         const struct symbol *symbol = elf_find_symbol(&image->facts, export->name);
