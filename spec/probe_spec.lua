@@ -163,11 +163,11 @@ describe("the probe", function()
 
   it("has another helper when one was killed", function()
     local plugin = start()
-    local killed, processes = 0, assert(uv.fs_scandir "/proc")
+    local killed, processes, host = 0, assert(uv.fs_scandir "/proc"), ("%d"):format(uv.os_getpid())
     for pid in function() return uv.fs_scandir_next(processes) end do
       local file <close> = io.open("/proc/" .. pid .. "/stat")
       local stat = file and file:read("a") or ""
-      if stat:match("%(hotlua%-probe%) %a (%d+)") == tostring(uv.os_getpid()) then
+      if stat:match("%(hotlua%-probe%) %a (%d+)") == host then
         assert(uv.kill(tonumber(pid), "sigkill"))
         killed = killed + 1
       end
