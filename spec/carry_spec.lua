@@ -251,6 +251,26 @@ describe("a changed layout", function()
     assert.are.same({ "cut" }, report.reset)
   end)
 
+  it("says that a text was cut also where only its last letter was", function()
+    local plugin = touched("char small[12], large[9000];", { small = "12345678", large = ("x"):rep(8500) })
+    local report = assert(t.swap(plugin, "char small[8], large[8500];"))
+    assert.are.equal("1234567", hot.string(plugin.api.small))
+    assert.are.equal(("x"):rep(8499), hot.string(plugin.api.large))
+    assert.are.same({ "large", "small" }, report.reset)
+    assert.are.same({}, report.conflicts)
+  end)
+
+  it("counts the values that are too many to list", function()
+    local plugin = t.load "int many[3000], few[200];"
+    for i = 10, 2999 do plugin.api.many[i] = i end
+    for i = 0, 199 do plugin.api.few[i] = 1 end
+    local report = assert(t.swap(plugin, "int many[10], few[100];"))
+    assert.is_true(has(report.reset, "many (2890 more)"), listed(report, "reset"))
+    assert.is_true(has(report.reset, "many[109]") and not has(report.reset, "many[110]"))
+    assert.is_true(has(report.reset, "few[199]"))
+    assert.are.equal(201, #report.reset)
+  end)
+
   it("carries the statics of functions", function()
     local source = "%s next(void) { static %s n; return ++n; } int other(void) { static int n = 5; return n++; }"
     local plugin = t.load(source:format("int", "int"))

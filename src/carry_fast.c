@@ -41,6 +41,7 @@ static void make_claims(struct carry_program *program)
 {
     program->is_same = program->from_size == program->to_size;
     program->is_plain = program->is_same;
+    program->is_same &= !program->is_regrouped;
     program->zero_is_zero = true;
     for (size_t i = 0; i < program->leaves.count; i++) {
         const struct carry_step *step = &program->leaves.list[i];

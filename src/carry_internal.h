@@ -94,6 +94,7 @@ struct carry_program {
     uint64_t from_size, to_size;
     struct carry_steps leaves;           /* one for each leaf, in the order of the new type */
     struct carry_steps fast;             /* for converting without looking: runs of copies */
+    bool is_regrouped;       /* fields moved into a nested struct, or out of one */
     bool is_same;            /* nothing but pointers and bytes stay where they are */
     bool is_plain;           /* the same, without pointers: a memcpy */
     bool zero_is_zero;       /* zeros become zeros */
@@ -203,7 +204,7 @@ struct carry_run {
     const struct carry_pair *pair;
     struct carry_frame frames[CARRY_FRAMES];
     unsigned depth;
-    unsigned listed[CARRY_VERDICTS];     /* of this pair */
+    uint64_t listed[CARRY_VERDICTS];     /* of this pair, also those that were left off */
     bool is_quiet;           /* trying a conversion: nothing is reported */
     bool is_touched, took_new;           /* some leaf of the pair was written, was not kept */
     bool is_reset;           /* the variable as a whole */
@@ -226,6 +227,16 @@ bool carry_block(struct carry_run *run, const struct carry_program *program, con
 /* Is the new memory all zero? Pages that nobody wrote are not even read. At most CARRY_BLOCK
  * bytes. */
 bool carry_is_new_zero(const struct carry_run *run, const char *to, uint64_t size);
+/* Does the old initial value (`base`, NULL: zeros) of `count` elements become the new one? Not being
+ * able to say counts as no. At most CARRY_BLOCK bytes on either side. */
+bool carry_is_initial_same(struct carry_run *run, const struct carry_program *program,
+                           const char *base, const char *to, uint64_t count);
+/* The same of any number of elements at `from`, where nothing but pointers changes. */
+bool carry_begins_same(struct carry_run *run, const struct carry_program *program, const char *from,
+                       const char *to, uint64_t count);
+/* Merge one leaf. False: it does not fit, or memory is out. */
+bool carry_merge_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
+                      const char *base, char *to);
 void carry_report_conflict(struct carry_run *run, const struct carry_step *step);
 
 /* `count` elements through one step. `base` is what they were initially, NULL: zeros. False:
@@ -249,6 +260,10 @@ void carry_scan_bytes(struct carry_run *run, const char *path, const char *from,
 /* Report a finding at the current place; `path` is the rest of the way. */
 void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path,
                   const char *why);
+/* That a value is lost: of an array's elements that have no place any more the one of that number. */
+void carry_report_lost(struct carry_run *run, const struct carry_step *step, uint64_t element);
+/* How many findings of the pair were left off, one line for each verdict. */
+void carry_report_rest(struct carry_run *run);
 bool carry_report_unfit(struct carry_run *run, const struct carry_step *step, const char *said);
 /* How the program's types differ, in words; NULL when they do not. */
 const char *carry_describe_change(struct carry_compiler *compiler,

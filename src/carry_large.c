@@ -2,6 +2,7 @@
  * texts and unions in pieces. Pages that are still as they were are not touched. */
 #include "carry_internal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static const struct pristine *old_pristine(const struct carry_run *run)
@@ -65,32 +66,6 @@ static void copy_piece(struct carry_run *run, const struct span *span, uint64_t 
     memcpy(to, from, size);
 }
 
-static void clear_rest(struct carry_run *run, char *to, uint64_t size)
-{
-    for (uint64_t at = 0; at < size; at += CARRY_BLOCK) {
-        uint64_t length = size - at < CARRY_BLOCK ? size - at : CARRY_BLOCK;
-        if (!carry_is_new_zero(run, to + at, length))
-            memset(to + at, 0, length);
-    }
-}
-
-static void end_text(struct carry_run *run, const struct carry_step *step, const char *from,
-                     char *to)
-{
-    if (step->to_size >= step->from_size) {
-        clear_rest(run, to + step->from_size, step->to_size - step->from_size);
-        return;
-    }
-    const char *end = memchr(from, 0, step->from_size);
-    if (end && (uint64_t)(end - from) >= step->to_size && step->to_size > 0)
-        to[step->to_size - 1] = 0;
-    for (uint64_t at = step->to_size; at < step->from_size; at++)
-        if (from[at]) {
-            carry_report(run, CARRY_RESET, step->path, "the array is shorter: the text was cut");
-            return;
-        }
-}
-
 static void carry_bytes(struct carry_run *run, const struct carry_step *step, const char *from,
                         char *to)
 {
@@ -103,8 +78,6 @@ static void carry_bytes(struct carry_run *run, const struct carry_step *step, co
     run->is_touched = true;
     for (uint64_t at = 0; at < size; at += CARRY_BLOCK)
         copy_piece(run, &span, at, &is_other, &is_new);
-    if (step->kind == STEP_TEXT)
-        end_text(run, step, from, to);
     if (is_merged && is_other && is_new)
         carry_report_conflict(run, step);
     for (uint64_t at = 0; step->may_hide_pointers && at < size; at += CARRY_BLOCK) {
@@ -113,16 +86,37 @@ static void carry_bytes(struct carry_run *run, const struct carry_step *step, co
     }
 }
 
-static void carry_large_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
+/* A text that got longer or shorter is merged as a whole. */
+static bool carry_resized(struct carry_run *run, const struct carry_step *step, const char *from,
+                          char *to)
+{
+    bool has_base = pristine_covers(old_pristine(run), from, step->from_size);
+    bool is_merged = run->pair->treatment == TREAT_MERGE && has_base;
+    if (is_merged && !was_written(run, from, step->from_size))
+        return true;
+    run->is_touched = true;
+    if (!is_merged)
+        return carry_do_leaf(run, step, from, NULL, to) == VALUE_DONE;
+    char *base = malloc(step->from_size);
+    if (!base)
+        return error_set(run->error, "%s: out of memory", run->carry->new_image->source);
+    pristine_read(old_pristine(run), from, base, step->from_size);
+    bool fits = carry_merge_leaf(run, step, from, base, to);
+    free(base);
+    return fits;
+}
+
+static bool carry_large_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
                              char *to)
 {
-    if (step->kind == STEP_TEXT || step->kind == STEP_COPY) {
-        carry_bytes(run, step, from, to);
-        return;
-    }
+    if (step->kind == STEP_TEXT && !step->is_same)
+        return carry_resized(run, step, from, to);
     bool has_base = pristine_covers(old_pristine(run), from, step->from_size);
-    if (!has_base || was_written(run, from, step->from_size))
-        carry_report(run, CARRY_RESET, step->path, step->why);
+    if (step->kind == STEP_TEXT || step->kind == STEP_COPY)
+        carry_bytes(run, step, from, to);
+    else if (!has_base || was_written(run, from, step->from_size))
+        carry_report_lost(run, step, 0);
+    return true;
 }
 
 /* ---- Steps of a large element ---- */
@@ -138,17 +132,24 @@ static bool carry_loop(struct carry_run *run, const struct carry_step *step, con
     return fits;
 }
 
+/* `moved` is room for the step as one whose element begins with it. */
+static struct carry_program alone(const struct carry_step *step, struct carry_step *moved)
+{
+    *moved = *step;
+    moved->from = moved->to = 0;
+    return (struct carry_program){
+        .from_type = step->from_type, .to_type = step->to_type, .from_size = step->from_size,
+        .to_size = step->to_size, .leaves = {moved, 1, 1}, .fast = {moved, 1, 1},
+    };
+}
+
 /* A leaf that fits a block is one of its own. */
 static bool carry_small_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
                              char *to)
 {
-    struct carry_step moved = *step;
-    moved.from = moved.to = 0;
-    struct carry_program alone = {
-        .from_type = step->from_type, .to_type = step->to_type, .from_size = step->from_size,
-        .to_size = step->to_size, .leaves = {&moved, 1, 1}, .fast = {&moved, 1, 1},
-    };
-    return carry_block(run, &alone, from + step->from, to + step->to,
+    struct carry_step moved;
+    struct carry_program program = alone(step, &moved);
+    return carry_block(run, &program, from + step->from, to + step->to,
                        run->frames[run->depth - 1].index, 1);
 }
 
@@ -161,7 +162,7 @@ static bool carry_gone(struct carry_run *run, const struct carry_step *step, con
 {
     struct carry_step one = *step;
     one.count = 1;
-    for (uint64_t i = 0; i < step->count && run->listed[CARRY_RESET] <= CARRY_LISTED; i++) {
+    for (uint64_t i = 0; i < step->count; i++) {
         carry_step(run, &one, from, to);
         one.from += step->from_size;
         one.to_count++;
@@ -180,8 +181,7 @@ static bool carry_step(struct carry_run *run, const struct carry_step *step, con
         return carry_gone(run, step, from, to);
     if (step->from_size <= CARRY_BLOCK && step->to_size <= CARRY_BLOCK)
         return carry_small_leaf(run, step, from, to);
-    carry_large_leaf(run, step, from + step->from, to + step->to);
-    return true;
+    return carry_large_leaf(run, step, from + step->from, to + step->to);
 }
 
 bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
@@ -202,4 +202,47 @@ bool carry_elements(struct carry_run *run, const struct carry_program *program, 
             fits = carry_step(run, &program->leaves.list[j], element, place);
     }
     return fits;
+}
+
+/* ---- Initial values ---- */
+
+static bool bytes_begin_same(struct carry_run *run, const char *from, const char *to, uint64_t size)
+{
+    bool is_same = true;
+    for (uint64_t at = 0; is_same && at < size; at += CARRY_BLOCK) {
+        uint64_t length = size - at < CARRY_BLOCK ? size - at : CARRY_BLOCK;
+        const char *base = piece_base(run, from + at, length);
+        is_same = memcmp(base ? base : carry_zeros, to + at, length) == 0;
+    }
+    return is_same;
+}
+
+static bool step_begins_same(struct carry_run *run, const struct carry_step *step, const char *from,
+                             const char *to)
+{
+    struct carry_step moved;
+    if (step->kind == STEP_LOOP)
+        return carry_begins_same(run, step->inner, from, to, step->count);
+    if (step->from_size > CARRY_BLOCK)
+        return bytes_begin_same(run, from, to, step->from_size);
+    struct carry_program program = alone(step, &moved);
+    return carry_is_initial_same(run, &program, piece_base(run, from, step->from_size), to, 1);
+}
+
+bool carry_begins_same(struct carry_run *run, const struct carry_program *program, const char *from,
+                       const char *to, uint64_t count)
+{
+    uint64_t size = program->from_size, length = size == 0 || size > CARRY_BLOCK ? 1 : CARRY_BLOCK / size;
+    bool is_same = true;
+    for (uint64_t i = 0; is_same && i < count; i += length) {
+        const char *element = from + i * size, *place = to + i * size;
+        uint64_t some = count - i < length ? count - i : length;
+        if (size <= CARRY_BLOCK)
+            is_same = carry_is_initial_same(run, program, piece_base(run, element, some * size), place, some);
+        for (size_t j = 0; is_same && size > CARRY_BLOCK && j < program->leaves.count; j++) {
+            const struct carry_step *step = &program->leaves.list[j];
+            is_same = step_begins_same(run, step, element + step->from, place + step->to);
+        }
+    }
+    return is_same;
 }

@@ -29,10 +29,8 @@ static const char *bytes_or_zeros(const char *bytes)
     return bytes ? bytes : carry_zeros;
 }
 
-/* Does the old initial value become the new one? Not being able to say counts as no. */
-static bool is_initial_same(struct carry_run *run, const struct carry_program *program,
-                            const char *base,
-                            char *to, uint64_t count)
+bool carry_is_initial_same(struct carry_run *run, const struct carry_program *program,
+                           const char *base, const char *to, uint64_t count)
 {
     uint64_t size = count * program->to_size;
     if (!base && program->zero_is_zero && carry_is_new_zero(run, to, size))
@@ -87,8 +85,8 @@ void carry_report_conflict(struct carry_run *run, const struct carry_step *step)
                  "kept");
 }
 
-static bool merge_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
-                       const char *base, char *to)
+bool carry_merge_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
+                      const char *base, char *to)
 {
     struct leaf leaf;
     bool is_touched = carry_leaf_differs(step, from, base);
@@ -139,7 +137,7 @@ static bool merge_step(struct carry_run *run, const struct carry_program *progra
     case STEP_LOOP:
         return merge_loop(run, step, from + step->from, leaf_base, to + step->to);
     default:
-        return merge_leaf(run, step, from + step->from, leaf_base, to + step->to);
+        return carry_merge_leaf(run, step, from + step->from, leaf_base, to + step->to);
     }
 }
 
@@ -174,7 +172,7 @@ bool carry_block(struct carry_run *run, const struct carry_program *program, con
     if (is_merged && has_base && memcmp(from, bytes_or_zeros(base), size) == 0)
         return true;
     run->is_touched = true;
-    if (is_merged && has_base && !is_initial_same(run, program, base, to, count))
+    if (is_merged && has_base && !carry_is_initial_same(run, program, base, to, count))
         return merge_leaves(run, program, from, base, to, first, count);
     return carry_do_steps(run, &program->fast, from, base, to, program, first, count);
 }
@@ -199,15 +197,13 @@ static bool is_kept(struct carry_run *run, const struct carry_pair *pair)
     if (run->is_touched || pair->is_initial_same || pair->treatment != TREAT_MERGE)
         return true;
     const struct carry_program *program = pair->program;
-    if (!program || program->is_plain || pair->from_size > CARRY_BLOCK ||
-        !pristine_covers(old_pristine(run), pair->from, pair->from_size))
-        return false;
-    const char *base = pristine_view(old_pristine(run), pair->from, pair->from_size, run->base);
-    return is_initial_same(run, program, base, pair->to, 1);
+    return program && !program->is_plain && pristine_covers(old_pristine(run), pair->from, pair->from_size) &&
+           carry_begins_same(run, program, pair->from, pair->to, 1);
 }
 
 static void report_pair(struct carry_run *run, const struct carry_pair *pair)
 {
+    carry_report_rest(run);
     if (run->is_reset)
         return;
     if (pair->change)

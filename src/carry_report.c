@@ -21,26 +21,30 @@ static void write_path(const struct carry_run *run, const char *rest, char path[
         snprintf(path + length, MAX_PATH - length, "%s", rest);
 }
 
-/* A variable's many leaves are not all listed. */
+/* A variable's many leaves are not all listed, but all counted. */
 void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path,
                   const char *why)
 {
     char whole[MAX_PATH];
     bool is_variable = run->depth == 1 && !*path && !*run->frames[0].path && !run->frames[0].has_index;
-    unsigned listed = run->listed[verdict]++;
     run->is_reset |= verdict == CARRY_RESET && run->depth == 1 && !*path;
-    if (listed > CARRY_LISTED)
+    if (run->listed[verdict]++ >= CARRY_LISTED)
         return;
-    if (is_variable && listed < CARRY_LISTED) {
-        run->finding(run->context, verdict, run->pair->name, why);
-        return;
+    if (!is_variable)
+        write_path(run, path, whole);
+    run->finding(run->context, verdict, is_variable ? run->pair->name : whole, why);
+}
+
+void carry_report_rest(struct carry_run *run)
+{
+    char text[MAX_PATH];
+    for (unsigned verdict = 0; verdict < CARRY_VERDICTS; verdict++) {
+        if (run->listed[verdict] <= CARRY_LISTED)
+            continue;
+        snprintf(text, sizeof text, "%.480s (%llu more)", run->pair->name,
+                 (unsigned long long)(run->listed[verdict] - CARRY_LISTED));
+        run->finding(run->context, verdict, text, "too many to list");
     }
-    write_path(run, path, whole);
-    if (listed == CARRY_LISTED) {
-        snprintf(whole, sizeof whole, "%.480s (more)", run->pair->name);
-        why = "too many to list";
-    }
-    run->finding(run->context, verdict, whole, why);
 }
 
 /* "int", "unsigned int : 3" */

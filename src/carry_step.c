@@ -72,8 +72,7 @@ static enum carry_result do_pointer(struct carry_run *run, const struct carry_st
 
 /* A text ends in a NUL also where it had to be cut. */
 static enum carry_result do_text(struct carry_run *run, const struct carry_step *step,
-                                 const char *from,
-                                 char *to)
+                                 const char *from, const char *base, char *to)
 {
     if (step->to_size >= step->from_size) {
         memcpy(to, from, step->from_size);
@@ -81,11 +80,13 @@ static enum carry_result do_text(struct carry_run *run, const struct carry_step 
         return VALUE_DONE;
     }
     size_t length = strnlen(from, step->from_size);
+    bool ends_behind = length >= step->to_size && length < step->from_size;
     memcpy(to, from, step->to_size);
-    if (length >= step->to_size && length < step->from_size && step->to_size > 0)
+    if (ends_behind && step->to_size > 0)
         to[step->to_size - 1] = 0;
-    bool is_cut = bytes_differ(from + step->to_size, NULL, step->from_size - step->to_size);
-    if (is_cut && !run->is_quiet)
+    bool is_cut = ends_behind ||
+                  bytes_differ(from + step->to_size, NULL, step->from_size - step->to_size);
+    if (is_cut && !run->is_quiet && carry_leaf_differs(step, from, base))
         carry_report(run, CARRY_RESET, step->path, "the array is shorter: the text was cut");
     return VALUE_DONE;
 }
@@ -128,7 +129,7 @@ enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *
     case STEP_GENERAL:
         return do_scalar(run, step, from, base, to);
     case STEP_TEXT:
-        return do_text(run, step, from, to);
+        return do_text(run, step, from, base, to);
     case STEP_POINTER:
         return do_pointer(run, step, from, base, to);
     default:
@@ -225,23 +226,26 @@ static bool do_loop(struct carry_run *run, const struct carry_step *step, struct
     return is_whole;
 }
 
-/* List the elements' values that get lost and are not the initial ones. */
-static void list_lost(struct carry_run *run, const struct carry_step *step, struct block block)
+void carry_report_lost(struct carry_run *run, const struct carry_step *step, uint64_t element)
 {
     char path[512];
+    if (run->listed[CARRY_RESET] >= CARRY_LISTED || step->from_count == 0) {
+        carry_report(run, CARRY_RESET, step->path, step->why);
+        return;
+    }
+    snprintf(path, sizeof path, "%s[%llu]", step->path, (unsigned long long)(step->to_count + element));
+    carry_report(run, CARRY_RESET, path, step->why);
+}
+
+/* Report the elements' values that get lost and are not the initial ones. */
+static void list_lost(struct carry_run *run, const struct carry_step *step, struct block block)
+{
     for (uint64_t i = 0; !run->is_quiet && i < block.count; i++) {
         set_index(run, block.first + i);
         for (uint64_t j = 0; j < step->count; j++) {
             uint64_t at = i * block.from_stride + j * step->from_size;
-            if (!carry_leaf_differs(step, block.from + at, block.base ? block.base + at : NULL))
-                continue;
-            snprintf(path, sizeof path, "%s", step->path);
-            if (step->from_count > 0)
-                snprintf(path, sizeof path, "%s[%llu]", step->path,
-                         (unsigned long long)(step->to_count + j));
-            carry_report(run, CARRY_RESET, path, step->why);
-            if (run->listed[CARRY_RESET] > CARRY_LISTED)
-                return;
+            if (carry_leaf_differs(step, block.from + at, block.base ? block.base + at : NULL))
+                carry_report_lost(run, step, j);
         }
     }
 }

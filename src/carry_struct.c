@@ -116,7 +116,7 @@ static void pair_regrouped(struct carry_builder *builder, struct members *flat,
             if (!is_into)
                 path = carry_join_path(builder, path, part->field);
             pair_members(builder, is_into ? match : part, is_into ? part : match, place, path);
-            found = true;
+            found = builder->program->is_regrouped = true;
         }
         for (size_t j = 0; found && j < inner.count; j++) {
             struct member *part = &inner.list[j];

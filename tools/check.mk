@@ -1,9 +1,9 @@
 # `make check`: everything that the specs alone do not see. Each target may be run by itself.
-.PHONY: check check-warnings check-lint check-calls check-asan check-tsan check-valgrind
+.PHONY: check check-warnings check-lint check-calls check-state check-asan check-tsan check-valgrind
 
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
-	$(MAKE) check-warnings check-lint check-calls check-asan check-tsan check-valgrind
+	$(MAKE) check-warnings check-lint check-calls check-state check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
@@ -23,6 +23,12 @@ check-calls: all  ## no lock and no atomic read-modify-write in a call (x86-64)
 	then echo 'a call locks' >&2; exit 1; fi
 	@if nm -u $(BUILD)/call_thunks.o $(BUILD)/call_general.o | grep -E 'mutex|rwlock|syscall|slot_lock'; \
 	then echo 'a call locks' >&2; exit 1; fi
+
+PAIRS ?= 6000
+check-state: all  ## the carry against its model: random pairs of types, other ones each time
+	XDG_CACHE_HOME=$(abspath $(BUILD))/pairs HOTLUA_PAIRS=$(PAIRS) HOTLUA_SEED=$(or $(SEED),$$(date +%s)) \
+	  $(BUILD)/hotlua test spec/property_spec.lua
+	rm -rf $(BUILD)/pairs
 
 check-asan:       ## the specs of reloads under ASan and UBSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
