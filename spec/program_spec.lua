@@ -181,4 +181,10 @@ describe("hot.run", function()
     timer:stop()
     assert.are.equal(3, count)
   end)
+
+  it("is the end of the program's loop when it was stopped, whatever still waits", function()
+    local code = "local hot = require 'hotlua' hot.every(1, function() end) hot.after(5, hot.stop) hot.run() print 'end'"
+    local output, status = run("$LUA -e " .. quote(code))
+    assert.are.equal("end\n0", output .. status)
+  end)
 end)

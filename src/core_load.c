@@ -108,7 +108,7 @@ static void resolve_used(struct image *image, struct image *live)
 {
     for (size_t i = 0; live && i < live->export_count; i++) {
         struct export *export = NULL;
-        if (live->exports[i].thunk != call_lazy)
+        if (__atomic_load_n(&live->exports[i].thunk, __ATOMIC_ACQUIRE) != call_lazy)
             export = image_find_export(image, live->exports[i].name);
         if (export && image_resolve_export(export, NULL))
             call_compile(export);

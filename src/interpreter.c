@@ -288,7 +288,7 @@ int interpreter_run(struct host *host, lua_State *L, int argc, char **argv)
         return 1;
     if (!run_options(L, argv, options.script) || !run_main_part(host, L, argc, argv, &options))
         return 1;
-    if (!is_interactive)
+    if (!is_interactive && !host_was_stopped(host))
         host_run(host);
     return 0;
 }
