@@ -16,6 +16,53 @@ local function reaches(plugin, generation)
   t.await(function() return plugin:info().generation == generation end, 3000)
 end
 
+describe("policy tested", function()
+  local function plugin_source(sum)
+    return "int add(int a, int b) { return " .. sum .. "; }"
+  end
+
+  local function load(spec)
+    local directory = t.tmpdir()
+    local path = directory .. "/adder.so"
+    t.write(path, assert(io.open(t.build(plugin_source "a + b"), "rb")):read("a"))
+    t.write(directory .. "/adder_spec.lua", spec:gsub("PATH", path))
+    local failed
+    local plugin = t.load(path, {
+      policy = hot.policy.tested(directory .. "/adder_spec.lua", 2),
+      on = { failed = function(report) failed = report end },
+    })
+    return plugin, function() return failed end
+  end
+
+  local spec = [[
+local t = require "hotlua.test"
+it("adds", function() assert.equal(5, t.load("PATH").api.add(2, 3)) end)
+]]
+
+  it("takes a version that passes", function()
+    local plugin = load(spec)
+    put(plugin, plugin_source "b + a + 0")
+    t.await(function() return plugin:info().generation == 2 end, 20000)
+  end)
+
+  it("refuses one that fails, with busted's words", function()
+    local plugin, failed = load(spec)
+    put(plugin, plugin_source "a - b")
+    t.await(failed, 20000)
+    assert.equal("settle", failed().stage)
+    assert.matches("adder_spec.lua: 0 successes / 1 failure.*adds.*Expected objects to be equal", failed().error)
+    assert.equal(5, plugin.api.add(2, 3))
+  end)
+
+  it("refuses one that never ends", function()
+    local plugin, failed = load(spec)
+    put(plugin, "int add(int a, int b) { for (;;) ; return a + b; }")
+    t.await(failed, 20000)
+    assert.matches("adder_spec.lua", failed().error)
+    assert.equal(5, plugin.api.add(2, 3))
+  end)
+end)
+
 describe("a changed file", function()
   it("is taken at once by default", function()
     local plugin = t.load(source(1))

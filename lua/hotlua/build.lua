@@ -1,5 +1,6 @@
 --- Build on save: runs the build command when a watched source changes. The build's output is shown as the
 --- compiler wrote it; what it makes is seen by the watch of the plugin's file.
+local command = require "hotlua.command"
 local core = require "hotlua.core"
 local event = require "hotlua.event"
 local reports = require "hotlua.report"
@@ -22,22 +23,11 @@ local function describe(build)
   return table.concat(build, " ")
 end
 
--- Runs a command, waiting. Returns true, or false and a message with the command's output.
+-- Returns true, or false and a message with the command's output.
 local function run_command(build)
-  local output = {}
-  local kind, code = task.await(function(done)
-    core.run_command(arguments(build), function(what, value)
-      if what == "output" then
-        output[#output + 1] = value
-        M.show(value)
-      else
-        done(what, value)
-      end
-    end)
-  end)
-  if kind == "exit" and code == 0 then return true end
-  local how = kind == "exit" and "exit status " .. code or kind == "signal" and "killed by signal " .. code or code
-  return false, ("build failed (%s): %s\n%s"):format(how, describe(build), table.concat(output))
+  local ok, how, output = command.run(arguments(build), function(text) M.show(text) end)
+  if ok then return true end
+  return false, ("build failed (%s): %s\n%s"):format(how, describe(build), output)
 end
 
 local function run_function(build, plugin)

@@ -1,7 +1,9 @@
 --- Change objects: what a policy decides about.
 local check = require "hotlua.check"
+local command = require "hotlua.command"
 local core = require "hotlua.core"
 local task = require "hotlua.task"
+local uv = require "luv"
 
 local Change = {}
 Change.__index = Change
@@ -46,6 +48,29 @@ end
 --- @return table
 function Change:diff()
   return check.images(self.owner.live.handle, self.image, self.owner.options)
+end
+
+-- The last line of busted's that counts, and the first failure in its own words.
+local function summary(output, how)
+  local counts = output:match("%d+ success[^\n]*")
+  local failure = output:match("\n%a+ %-> [^\n]*\n(.*)")
+  if not counts then return how .. ": " .. output:sub(-500) end
+  return counts .. (failure and "\n" .. failure:gsub("%s+$", "") or "")
+end
+
+--- Runs specs against the new version in a process of its own, where t.load of the plugin's file gives the
+--- new version. The live image goes on meanwhile.
+--- @param path string of a spec file or a folder of them
+--- @param limit_s number? seconds without a word after which it is ended (60)
+--- @return boolean
+--- @return string? reason what busted said
+function Change:test(path, limit_s)
+  local ok, how, output = command.run {
+    "/usr/bin/env", "HOTLUA_PLUGIN=" .. self.path, "HOTLUA_CANDIDATE=" .. core.image_info(self.image).path,
+    uv.exepath(), "test", "--isolate", ("--limit=%d"):format(limit_s or 60), "--output=plainTerminal", path,
+  }
+  if ok then return true end
+  return false, ("%s: %s"):format(path, summary(output, how))
 end
 
 local M = {}

@@ -34,6 +34,15 @@ function M.compatible(change)
   return false, table.concat(diff.reasons, "; ")
 end
 
+--- Takes a change whose specs pass: see change:test.
+--- @param spec_path string a spec file or a folder of them
+--- @param limit_s number? seconds without a word after which the run is ended (60)
+function M.tested(spec_path, limit_s)
+  return function(change)
+    return change:test(spec_path, limit_s)
+  end
+end
+
 --- Takes a change when `predicate()` says that this is a good moment.
 function M.idle(predicate)
   return function(change)
