@@ -440,6 +440,19 @@ describe("a pointer into the old image", function()
     assert.are.equal("held", plugin:info().images[1].state)
   end)
 
+  it("keeps the old image mapped also where nobody touched it and all is carried", function()
+    local plugin = t.load([[const char *label = "of the first";]], { carry = "all", keep = 0 })
+    local report = assert(t.swap(plugin, [[const char *label = "of the second";]]))
+    assert.are.same({ "label" }, report.held)
+    assert.are.equal("of the first", hot.string(plugin.api.label))
+  end)
+
+  it("is listed in a large variable that nobody touched", function()
+    local source = "int n; struct { int *p; char room[9000]; long more[3000]; } large = { &n }, *self[2000] = { &large };"
+    local report = assert(t.swap(t.load(source), source .. "int more;"))
+    assert.are.same({ "large", "n", "self" }, report.kept)
+  end)
+
   it("in a union is left, and keeps the old image mapped", function()
     local plugin = t.load("union { int *p; long n; } u; int x; void set(void) { u.p = &x; }", { keep = 0 })
     plugin.api.set()

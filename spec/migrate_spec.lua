@@ -59,6 +59,49 @@ describe("rollback", function()
     assert.are.equal(first, bytes())
     assert.are.same(before, plugin:dump())
   end)
+
+  it("does not take for untouched what only the other version began with", function()
+    local plugin = t.load "int speed = 3, same = 3, limit = 1;"
+    plugin.api.speed, plugin.api.limit = 5, 2
+    assert(t.swap(plugin, "int speed = 5, same = 7, limit = 1;"))
+    assert.are.same({ 5, 7 }, { plugin.api.speed, plugin.api.same })
+    plugin.api.limit = 1
+    local report = assert(plugin:rollback())
+    assert.are.same({ 5, 3, 1 }, { plugin.api.speed, plugin.api.same, plugin.api.limit })
+    assert.are.same({}, report.conflicts)
+  end)
+
+  it("leaves what only the older version has as it was", function()
+    local plugin = t.load [[struct { int kept, gone; unsigned a : 3, b : 5; } s; int gone = 1;
+      __attribute__((section("hot_transient"), used)) int scratch = 0;]]
+    local s = plugin.api.s
+    s.kept, s.gone, s.b, plugin.api.gone, plugin.api.scratch = 2, 3, 4, 5, 6
+    assert(t.swap(plugin, "struct { int kept; unsigned b : 5; } s; int added;"))
+    plugin.api.s.kept = 20
+    assert(plugin:rollback())
+    s = plugin.api.s
+    assert.are.same({ 20, 3, 0, 4, 5, 0 }, { s.kept, s.gone, s.a, s.b, plugin.api.gone, plugin.api.scratch })
+  end)
+
+  it("begins anew where nothing is carried", function()
+    local plugin = t.load("int n = 1;", { carry = "none" })
+    plugin.api.n = 5
+    assert(t.swap(plugin, "int n = 2;"))
+    assert(plugin:rollback())
+    assert.are.equal(1, plugin.api.n)
+  end)
+
+  it("keeps the newer image mapped where a pointer leads into it", function()
+    local plugin = t.load("const char *label; int n;")
+    assert(t.swap(plugin, [[const char *label; int n; void set(void) { label = "only in the second"; }]]))
+    plugin.api.set()
+    local report = assert(plugin:rollback())
+    assert.are.same({ "label" }, report.held)
+    assert.are.equal("only in the second", hot.string(plugin.api.label))
+    local states = {}
+    for _, image in ipairs(plugin:info().images) do states[image.generation] = image.state end
+    assert.are.same({ "live", "held" }, states)
+  end)
 end)
 
 describe("dump and restore", function()

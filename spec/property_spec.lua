@@ -179,6 +179,41 @@ local function check_refusal(plugin, variables, path, refused, problems)
   plugin.api.make_fit()
 end
 
+-- The way back into what the old version was left with. False: something does not fit.
+local function predict_return(variable)
+  local out = model.new_findings()
+  local back = {
+    name = variable.name, from = variable.new, to = variable.old, now = variable.now,
+    now_base = variable.theirs, before = clone(variable.ours), before_base = variable.base,
+  }
+  model.carry_back(out, { new = worlds.old.has }, back)
+  variable.back = back.before
+  return #out.unfit == 0
+end
+
+-- `now`: what the new version makes of them while it runs.
+local function change_more(variables)
+  for _, variable in ipairs(variables) do
+    variable.now = generate.change_more(variable, worlds.new)
+    if not predict_return(variable) then
+      variable.now = variable.merged
+      predict_return(variable)
+    end
+  end
+end
+
+local function check_rollback(plugin, variables, problems)
+  plugin.api.change_more()
+  compare_values(plugin, variables, "new", "now", problems)
+  local report, refusal = plugin:rollback()
+  if not report then
+    problems[#problems + 1] = "rollback: " .. refusal.error
+    return
+  end
+  compare_values(plugin, variables, "old", "back", problems)
+  if report.conflicts[1] then problems[#problems + 1] = "a rollback has a conflict: " .. report.conflicts[1] end
+end
+
 local function fail(number, problems, variables)
   local lines = { ("HOTLUA_SEED=%d, file %d: %d problems"):format(seed, number, #problems) }
   for i = 1, math.min(#problems, 12) do
@@ -195,21 +230,24 @@ local function check_file(number)
   generate.restart()
   local problems, variables = {}, new_variables()
   local refused = make_fit(variables)
+  local expected = predict(variables)
+  change_more(variables)
   local changers = generate.changer("change", variables, "old", "base", "asked") ..
     generate.changer("make_fit", variables, "old", "asked", "ours")
   local old = t.build(generate.source(variables, "old", worlds.old) .. changers)
-  local new = t.build(generate.source(variables, "new", worlds.new))
+  local new = t.build(generate.source(variables, "new", worlds.new) ..
+    generate.changer("change_more", variables, "new", "merged", "now"))
   local plugin = t.load(old)
   plugin.api.change()
   if next(refused) then check_refusal(plugin, variables, new, refused, problems) end
   compare_values(plugin, variables, "old", "ours", problems)
-  local expected = predict(variables)
   local report, refusal = t.swap(plugin, new)
   if not report then
     problems[#problems + 1] = refusal.error
   else
     compare_values(plugin, variables, "new", "merged", problems)
     compare_lists(report, expected, problems)
+    check_rollback(plugin, variables, problems)
   end
   if #problems > 0 then fail(number, problems, variables) end
 end

@@ -53,6 +53,7 @@ struct carry *carry_plan(struct image *old_image, struct image *new_image,
         carry_free(carry);
         return NULL;
     }
+    carry->is_return = options->is_return;
     carry_pair_variables(carry, options);
     if (old_image->is_mapped && new_image->is_mapped)
         prepare_run(carry);
@@ -83,13 +84,17 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
                                carry->new_image->source, missing == carry->old_image ? "old"
                                    : "new",
                                missing->generation);
-    run.base = malloc(2 * CARRY_BLOCK);
+    run.base = malloc(3 * CARRY_BLOCK);
     if (!run.base)
         return error_set_stage(error, "carry", "%s: out of memory", carry->new_image->source);
     run.scratch = run.base + CARRY_BLOCK;
+    run.initial = run.scratch + CARRY_BLOCK;
     run.old_written = pristine_ask_written(carry->old_image->pristine);
     run.new_written = pristine_ask_written(carry->new_image->pristine);
     bool fits = true;
+    if (carry->is_return)
+        pristine_restore_part(carry->new_image->pristine, (const void *)carry->new_symbols.transient.start,
+                              (const void *)carry->new_symbols.transient.end);
     for (size_t i = 0; fits && i < carry->pair_count; i++)
         fits = carry_merge_pair(&run, &carry->pairs[i]);
     free(run.base);

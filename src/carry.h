@@ -11,6 +11,8 @@ enum carry_mode { CARRY_MERGE, CARRY_ALL, CARRY_NONE, CARRY_LIST };
 struct carry_options {
     enum carry_mode mode;
     const char *const *names;            /* CARRY_LIST: NULL-terminated */
+    bool is_return;          /* of CARRY_MERGE and CARRY_ALL: the new image has been live before, and its
+                              * memory is as it was when it was replaced */
 };
 
 enum carry_verdict {

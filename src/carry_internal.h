@@ -159,6 +159,7 @@ struct carry {
     struct carry_pair *pairs;            /* writable variables that are carried or reset */
     size_t pair_count;
     struct carry_places *places;         /* NULL until a pointer may need it */
+    bool is_return;          /* see struct carry_options */
 };
 
 /* Pair the variables of both images as the options say. */
@@ -208,7 +209,7 @@ struct carry_run {
     bool is_quiet;           /* trying a conversion: nothing is reported */
     bool is_touched, took_new;           /* some leaf of the pair was written, was not kept */
     bool is_reset;           /* the variable as a whole */
-    char *base, *scratch;                /* CARRY_BLOCK bytes each */
+    char *base, *scratch, *initial;      /* CARRY_BLOCK bytes each */
 };
 
 extern const char carry_zeros[CARRY_BLOCK];
@@ -224,6 +225,8 @@ bool carry_elements(struct carry_run *run, const struct carry_program *program, 
 bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from,
                  char *to,
                  uint64_t first, uint64_t count);
+/* Is a rollback to leave the part as it is: touched neither before the image was replaced nor since? */
+bool carry_is_as_before(const struct carry_run *run, const char *to, uint64_t size);
 /* Is the new memory all zero? Pages that nobody wrote are not even read. At most CARRY_BLOCK
  * bytes. */
 bool carry_is_new_zero(const struct carry_run *run, const char *to, uint64_t size);
@@ -254,8 +257,7 @@ enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *
 /* Is the leaf another than its initial value (NULL: zeros)? */
 bool carry_leaf_differs(const struct carry_step *step, const char *from, const char *base);
 /* Report addresses among the bytes that lead into the old image. */
-void carry_scan_bytes(struct carry_run *run, const char *path, const char *from, const char *base,
-                      uint64_t size);
+void carry_scan_bytes(struct carry_run *run, const char *path, const char *from, uint64_t size);
 
 /* Report a finding at the current place; `path` is the rest of the way. */
 void carry_report(struct carry_run *run, enum carry_verdict verdict, const char *path,

@@ -73,17 +73,15 @@ static void carry_bytes(struct carry_run *run, const struct carry_step *step, co
     struct span span = {from, to, size, pristine_covers(old_pristine(run), from, step->from_size)};
     bool is_merged = run->pair->treatment == TREAT_MERGE && span.has_base;
     bool is_other = false, is_new = false;
-    if (is_merged && !was_written(run, from, step->from_size))
+    if (is_merged && !was_written(run, from, step->from_size) && carry_is_as_before(run, to, step->to_size))
         return;
     run->is_touched = true;
     for (uint64_t at = 0; at < size; at += CARRY_BLOCK)
         copy_piece(run, &span, at, &is_other, &is_new);
-    if (is_merged && is_other && is_new)
+    if (is_merged && is_other && is_new && !run->carry->is_return)
         carry_report_conflict(run, step);
-    for (uint64_t at = 0; step->may_hide_pointers && at < size; at += CARRY_BLOCK) {
-        const char *base = span.has_base ? piece_base(run, from + at, piece_size(&span, at)) : NULL;
-        carry_scan_bytes(run, step->path, from + at, base, piece_size(&span, at));
-    }
+    if (step->may_hide_pointers)
+        carry_scan_bytes(run, step->path, from, size);
 }
 
 /* A text that got longer or shorter is merged as a whole. */
@@ -92,7 +90,7 @@ static bool carry_resized(struct carry_run *run, const struct carry_step *step, 
 {
     bool has_base = pristine_covers(old_pristine(run), from, step->from_size);
     bool is_merged = run->pair->treatment == TREAT_MERGE && has_base;
-    if (is_merged && !was_written(run, from, step->from_size))
+    if (is_merged && !was_written(run, from, step->from_size) && carry_is_as_before(run, to, step->to_size))
         return true;
     run->is_touched = true;
     if (!is_merged)

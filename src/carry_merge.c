@@ -15,6 +15,24 @@ static bool was_not_written(const struct carry_run *run, const char *from, uint6
     return pristine_is_clean(old_pristine(run), run->old_written, from, size);
 }
 
+/* The initial value of the new memory, at most CARRY_BLOCK bytes: before a reload it is still there. */
+static const char *new_initial(const struct carry_run *run, const char *to, uint64_t size)
+{
+    const struct pristine *pristine = run->carry->new_image->pristine;
+    if (!run->carry->is_return || !pristine_covers(pristine, to, size))
+        return to;
+    const char *view = pristine_view(pristine, to, size, run->initial);
+    return view ? view : carry_zeros;
+}
+
+bool carry_is_as_before(const struct carry_run *run, const char *to, uint64_t size)
+{
+    const struct pristine *pristine = run->carry->new_image->pristine;
+    if (!run->carry->is_return || pristine_is_clean(pristine, run->new_written, to, size))
+        return true;
+    return pristine_is_untouched(pristine, to, size);
+}
+
 /* Is the new memory all zero? Pages that nobody wrote are not even read. */
 bool carry_is_new_zero(const struct carry_run *run, const char *to, uint64_t size)
 {
@@ -33,17 +51,19 @@ bool carry_is_initial_same(struct carry_run *run, const struct carry_program *pr
                            const char *base, const char *to, uint64_t count)
 {
     uint64_t size = count * program->to_size;
-    if (!base && program->zero_is_zero && carry_is_new_zero(run, to, size))
+    const char *initial = new_initial(run, to, size);
+    bool is_zero = initial == to ? !base && carry_is_new_zero(run, to, size) : initial == carry_zeros;
+    if (!base && program->zero_is_zero && is_zero)
         return true;
     if (program->is_plain)
-        return memcmp(bytes_or_zeros(base), to, size) == 0;
-    memcpy(run->scratch, to, size);
+        return memcmp(bytes_or_zeros(base), initial, size) == 0;
+    memcpy(run->scratch, initial, size);
     run->is_quiet = true;
     bool is_done = carry_do_steps(run, &program->fast, bytes_or_zeros(base), base, run->scratch,
                                   program,
                                   0, count);
     run->is_quiet = false;
-    return is_done && memcmp(run->scratch, to, size) == 0;
+    return is_done && memcmp(run->scratch, initial, size) == 0;
 }
 
 /* ---- Leaf by leaf ---- */
@@ -85,11 +105,32 @@ void carry_report_conflict(struct carry_run *run, const struct carry_step *step)
                  "kept");
 }
 
+/* The same of one leaf, which may be a bit-field among others. */
+static bool is_leaf_as_before(const struct carry_run *run, const struct carry_step *step, const char *to)
+{
+    struct carry_step there = {.from_bit = step->to_bit, .from_bits = step->to_bits};
+    char initial[16];
+    if (carry_is_as_before(run, to, step->to_size))
+        return true;
+    return step->to_bits && pristine_read(run->carry->new_image->pristine, to, initial, step->to_size) &&
+           !carry_leaf_differs(&there, to, initial);
+}
+
+/* A rollback brings back what was touched in either image, and has no conflicts. */
+static bool return_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
+                        const char *base, char *to, bool is_touched)
+{
+    is_touched = is_touched || !is_leaf_as_before(run, step, to);
+    return !is_touched || carry_do_leaf(run, step, from, base, to) != VALUE_UNFIT;
+}
+
 bool carry_merge_leaf(struct carry_run *run, const struct carry_step *step, const char *from,
                       const char *base, char *to)
 {
     struct leaf leaf;
     bool is_touched = carry_leaf_differs(step, from, base);
+    if (run->carry->is_return)
+        return return_leaf(run, step, from, base, to, is_touched);
     if (!is_touched && run->took_new)
         return true;
     if (!open_leaf(run, step, base, to, &leaf))
@@ -166,10 +207,11 @@ bool carry_block(struct carry_run *run, const struct carry_program *program, con
     uint64_t size = count * program->from_size;
     bool is_merged = run->pair->treatment == TREAT_MERGE;
     bool has_base = pristine_covers(old_pristine(run), from, size);
-    if (is_merged && was_not_written(run, from, size))
+    bool may_leave = is_merged && carry_is_as_before(run, to, count * program->to_size);
+    if (may_leave && was_not_written(run, from, size))
         return true;
     const char *base = has_base ? pristine_view(old_pristine(run), from, size, run->base) : NULL;
-    if (is_merged && has_base && memcmp(from, bytes_or_zeros(base), size) == 0)
+    if (may_leave && has_base && memcmp(from, bytes_or_zeros(base), size) == 0)
         return true;
     run->is_touched = true;
     if (is_merged && has_base && !carry_is_initial_same(run, program, base, to, count))

@@ -61,11 +61,9 @@ static enum carry_result do_pointer(struct carry_run *run, const struct carry_st
     if (image_contains(run->carry->old_image, pointer))
         pointing = carry_repoint(run->carry, &pointer, step->from_type->target, said);
     memcpy(to, &pointer, sizeof pointer);
-    bool is_told = pointing != POINTS_ELSEWHERE && !run->is_quiet && carry_leaf_differs(step, from,
-                                                                                        base);
-    if (is_told && pointing == POINTS_MOVED)
+    if (pointing == POINTS_MOVED && !run->is_quiet && carry_leaf_differs(step, from, base))
         carry_report(run, CARRY_REPOINTED, step->path, said);
-    if (is_told && pointing == POINTS_STUCK)
+    if (pointing == POINTS_STUCK && !run->is_quiet)
         carry_report(run, CARRY_HELD, step->path, said);
     return VALUE_DONE;
 }
@@ -106,12 +104,11 @@ static enum carry_result do_scalar(struct carry_run *run, const struct carry_ste
 }
 
 static enum carry_result do_copy(struct carry_run *run, const struct carry_step *step,
-                                 const char *from,
-                                 const char *base, char *to)
+                                 const char *from, char *to)
 {
     memcpy(to, from, step->from_size);
     if (step->may_hide_pointers && !run->is_quiet)
-        carry_scan_bytes(run, step->path, from, base, step->from_size);
+        carry_scan_bytes(run, step->path, from, step->from_size);
     return VALUE_DONE;
 }
 
@@ -121,7 +118,7 @@ enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *
 {
     switch (step->kind) {
     case STEP_COPY:
-        return do_copy(run, step, from, base, to);
+        return do_copy(run, step, from, to);
     case STEP_NUMBER:
         if (step->kernel(from, 0, to, 0, 1) == 1)
             return VALUE_DONE;
@@ -137,15 +134,13 @@ enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *
     }
 }
 
-void carry_scan_bytes(struct carry_run *run, const char *path, const char *from, const char *base,
-                      uint64_t size)
+void carry_scan_bytes(struct carry_run *run, const char *path, const char *from, uint64_t size)
 {
     uint64_t start = -(uintptr_t)from % sizeof(char *);
     for (uint64_t at = start; at + sizeof(char *) <= size; at += sizeof(char *)) {
         const char *word;
         memcpy(&word, from + at, sizeof word);
-        bool leads_back = image_contains(run->carry->old_image, word);
-        if (leads_back && bytes_differ(from + at, base ? base + at : NULL, sizeof word)) {
+        if (image_contains(run->carry->old_image, word)) {
             carry_report(run, CARRY_HELD, path,
                          "an address of the old image where no type says pointer");
             return;

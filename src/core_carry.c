@@ -20,7 +20,7 @@ void core_read_carry_options(lua_State *L, int index, struct carry_options *opti
         names[i] = strdup(name ? name : "");
         lua_pop(L, 1);
     }
-    *options = (struct carry_options){CARRY_LIST, (const char *const *)names};
+    *options = (struct carry_options){.mode = CARRY_LIST, .names = (const char *const *)names};
 }
 
 void core_free_carry_options(struct carry_options *options)
@@ -195,13 +195,15 @@ static int l_carry_describe(lua_State *L)
     return 1;
 }
 
-/* core.carry_plan(old, new, mode | names) -> carry | nil, message: for images that are already open. */
+/* core.carry_plan(old, new, mode | names [, is_return]) -> carry | nil, message: for images that are already open.
+ * is_return: `new` has been live before, and what it held then still counts. */
 static int l_carry_plan(lua_State *L)
 {
     struct carry_options options;
     struct error error = {0};
     struct image *old_image = core_check_image(L, 1), *new_image = core_check_image(L, 2);
     core_read_carry_options(L, 3, &options);
+    options.is_return = lua_toboolean(L, 4);
     struct carry *carry = carry_plan(old_image, new_image, &options, &error);
     core_free_carry_options(&options);
     if (carry) {

@@ -301,6 +301,13 @@ bool pristine_is_untouched(const struct pristine *pristine, const void *address,
     return true;
 }
 
+void pristine_restore_part(const struct pristine *pristine, const void *start, const void *end)
+{
+    size_t size = (size_t)((const char *)end - (const char *)start);
+    if (size > 0)
+        pristine_read(pristine, start, (void *)start, size);
+}
+
 /* Without making zero pages that are already zero private. */
 static void restore_zeros(uintptr_t at)
 {

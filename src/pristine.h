@@ -38,5 +38,7 @@ bool pristine_is_clean(const struct pristine *pristine, const unsigned char *wri
 /* Give the image's writable data its initial values again (before an older generation takes
  * over). */
 void pristine_restore(const struct pristine *pristine);
+/* The same of what lies between two addresses. */
+void pristine_restore_part(const struct pristine *pristine, const void *start, const void *end);
 
 #endif

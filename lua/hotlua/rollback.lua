@@ -8,14 +8,18 @@ local task = require "hotlua.task"
 
 local M = {}
 
--- Carries the state of `from` into the kept image `to`. Returns the carry, or nil and a message.
+-- Carries the state of `from` into the kept image `to`, which goes on from where it was replaced, except where little
+-- or nothing is carried: then it begins anew. Returns the carry, or nil and a message.
 local function carry_back(owner, from, to)
   local mode = owner.options.carry
-  local plan, message = core.carry_plan(from.handle, to.handle, mode)
+  local is_return = mode == "merge" or mode == "all"
+  if not is_return then core.reset_to_pristine(to.handle) end
+  local plan, message = core.carry_plan(from.handle, to.handle, mode, is_return)
   if not plan then return nil, message end
-  local ok, problem = core.carry_run(plan)
-  if not ok then return nil, problem end
+  local ok, held = core.carry_run(plan)
+  if not ok then return nil, held end
   core.carry_close(plan)
+  from.is_pointed_to = held
   return plan
 end
 
@@ -24,9 +28,8 @@ local function refuse(report, message)
   return report
 end
 
--- Resets `to` to its beginning, brings the state over and makes it live, while no other thread is inside.
+-- Brings the state over and makes `to` live, while no other thread is inside.
 local function put_back(owner, from, to)
-  core.reset_to_pristine(to.handle)
   local carry, message = carry_back(owner, from, to)
   if not carry then return nil, message end
   table.remove(owner.kept, 1)

@@ -357,6 +357,12 @@ function M.variable(name, world)
   return variable
 end
 
+--- The merged value with some of its leaves changed, as the new version might.
+function M.change_more(variable, world)
+  if not variable.new or chance(50) then return variable.merged end
+  return clone(touch(variable.new, variable.merged, world))
+end
+
 -- C -------------------------------------------------------------------------------------------------
 
 local function declare(type, name)

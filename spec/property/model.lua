@@ -310,9 +310,11 @@ local function merge_pointer(out, world, path, value)
   add(out, world.new[value] and "repointed" or "held", path)
 end
 
+-- On the way back the leaf may also have been touched before: `first` is what it was in the beginning.
 local function merge_leaf(out, world, old, new, v, path, bits)
   local base, ours = get(v.base), get(v.ours)
-  if M.equal(base, ours) then return end
+  local was_touched = v.first and not M.equal(get(v.first), get(v.theirs))
+  if M.equal(base, ours) and not was_touched then return end
   out.is_touched = true
   local result, value, is_cut = M.convert(old, new, ours, bits.old, bits.new)
   if result == "unfit" then out.unfit[#out.unfit + 1] = { path = path, place = v.ours, base = base } end
@@ -323,7 +325,7 @@ local function merge_leaf(out, world, old, new, v, path, bits)
   if old.kind == "pointer" and initial and not world.new[initial] then base_result = "lost" end
   local theirs = get(v.theirs)
   local is_new = base_result ~= "done" or not M.equal(initial, theirs)
-  if is_new and not M.equal(value, theirs) then add(out, "conflicts", path) end
+  if is_new and not v.first and not M.equal(value, theirs) then add(out, "conflicts", path) end
   v.theirs.table[v.theirs.key] = value
 end
 
@@ -340,6 +342,7 @@ local function merge_struct(out, world, old, new, v, path)
       base = place_in(get(v.base), from.holder, from.field.name),
       ours = place_in(get(v.ours), from.holder, from.field.name),
       theirs = to and place_in(get(v.theirs), to.holder, to.field.name),
+      first = to and v.first and place_in(get(v.first), to.holder, to.field.name),
     }
     if not to then
       merge_gone(out, inner, path .. pair.path)
@@ -431,6 +434,18 @@ function M.carry(out, world, variable)
   elseif out.is_touched or was_same then
     out.kept[name] = true
   end
+end
+
+--- Carries one variable back by a rollback: `variable` has the types `from` and `to`, what it holds now and what the
+--- code gave it (`now`, `now_base`), and the same of when the other image was replaced (`before`, `before_base`).
+--- `before` becomes the result.
+function M.carry_back(out, world, variable)
+  if not variable.from or is_lost(variable.from, variable.to) then return end
+  local v = {}
+  for side, key in pairs { base = "now_base", ours = "now", theirs = "before", first = "before_base" } do
+    v[side] = { table = variable, key = key }
+  end
+  merge(out, world, variable.from, variable.to, v, variable.name, {})
 end
 
 --- What the lists say of those paths that were too many.
