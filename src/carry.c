@@ -1,6 +1,6 @@
 /* carry.c: plans and runs the carry of one image's variables to the next. Writes only into the new
  * image. */
-#include "carry_internal.h"
+#include "carry_heap.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +36,7 @@ static void prepare_run(struct carry *carry)
         if (carry->pairs[i].program && has_pointers(carry->pairs[i].program))
             carry->places = carry_make_places(carry);
     carry_prepare_memory(carry);
+    carry_heap_prepare(carry);
 }
 
 struct carry *carry_plan(struct image *old_image, struct image *new_image,
@@ -64,12 +65,15 @@ void carry_free(struct carry *carry)
 {
     if (!carry)
         return;
+    carry_heap_free(carry->heap);
     carry_free_places(carry->places);
     carry_free_programs(&carry->compiler);
     carry_free_symbols(&carry->old_symbols);
     carry_free_symbols(&carry->new_symbols);
     free(carry->partners);
     free(carry->pairs);
+    free(carry->pointees);
+    free(carry->are_held);
     image_release(carry->old_image);
     image_release(carry->new_image);
     free(carry);
@@ -91,16 +95,26 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
     run.initial = run.scratch + CARRY_BLOCK;
     run.old_written = pristine_ask_written(carry->old_image->pristine);
     run.new_written = pristine_ask_written(carry->new_image->pristine);
-    bool fits = true;
     if (carry->is_return)
         pristine_restore_part(carry->new_image->pristine, (const void *)carry->new_symbols.transient.start,
                               (const void *)carry->new_symbols.transient.end);
-    for (size_t i = 0; fits && i < carry->pair_count; i++)
+    bool fits = carry_heap_begin(&run);
+    for (size_t i = 0; fits && i < carry->pair_count; i++) {
         fits = carry_merge_pair(&run, &carry->pairs[i]);
+        if (fits)
+            carry_heap_scan(&run, &carry->pairs[i]);
+    }
+    fits = fits && carry_heap_run(&run);
     free(run.base);
     free(run.old_written);
     free(run.new_written);
     return fits;
+}
+
+void carry_commit(struct carry *carry)
+{
+    if (carry->heap)
+        carry_heap_commit(carry->heap);
 }
 
 /* ---- From types alone ---- */

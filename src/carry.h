@@ -16,7 +16,9 @@ struct carry_options {
 };
 
 enum carry_verdict {
-    CARRY_KEPT, CARRY_CONVERTED, CARRY_RESET, CARRY_CONFLICT, CARRY_REPOINTED, CARRY_HELD, CARRY_VERDICTS
+    CARRY_KEPT, CARRY_CONVERTED, CARRY_RESET, CARRY_CONFLICT, CARRY_REPOINTED, CARRY_HELD,
+    CARRY_HELD_OBJECT,       /* also in the list of what is held, but what is kept is memory, not the image */
+    CARRY_VERDICTS
 };
 
 /* One line of a report's list: a path ("table.rows[3].limit") and, where there is one, the reason. */
@@ -29,8 +31,12 @@ struct carry;
 struct carry *carry_plan(struct image *old_image, struct image *new_image,
                          const struct carry_options *options, struct error *error);
 /* Carry the values, calling `finding` for each variable or leaf of note. On the owner's thread, with no
- * call inside the old image's plugin running meanwhile. False with error if a value does not fit. */
+ * call inside the old image's plugin running meanwhile. False with error if a value does not fit. Typed heap objects
+ * get copies; pointers in those that stay lead to what is new from here on. */
 bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error);
+/* The new image is live: the copies of heap objects take over. */
+void carry_commit(struct carry *carry);
+/* Without a commit every heap object is as it was before the run. */
 void carry_free(struct carry *carry);
 
 /* What carry_run would say of a reload, from types alone (for hotlua check and change:diff). */

@@ -160,6 +160,10 @@ struct carry {
     size_t pair_count;
     struct carry_places *places;         /* NULL until a pointer may need it */
     bool is_return;          /* see struct carry_options */
+    struct carry_heap *heap;             /* typed objects while and after they are carried, NULL: none */
+    const struct type **pointees;        /* asked of carry_may_hold: the answer is beside it */
+    bool *are_held;
+    size_t pointee_count;
 };
 
 /* Pair the variables of both images as the options say. */
@@ -177,6 +181,12 @@ void carry_free_places(struct carry_places *places);
  * set. Otherwise it is left; `said` (may be NULL) receives the symbol or the reason. */
 enum carry_pointing carry_repoint(struct carry *carry, const char **pointer,
                                   const struct type *pointee, char said[160]);
+/* The offset in an element of the new type of what a pointer to `pointee` points to, `offset` bytes into
+ * an element of the old one. False: it has no counterpart. */
+bool carry_map_offset(const struct carry_program *program, uint64_t offset, const struct type *pointee,
+                      uint64_t *result);
+/* May a pointer to such a type lead into the old image? */
+bool carry_may_hold(struct carry *carry, const struct type *pointee);
 
 /* Memory (carry_prepare.c) --------------------------------------------------------------------- */
 
@@ -217,10 +227,9 @@ extern const char carry_zeros[CARRY_BLOCK];
 /* Carry the pair's value. False: a value does not fit, the error says which. */
 bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair);
 
-/* `count` elements of any size, one block after the other (carry_large.c). */
-bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
-                    char *to,
-                    uint64_t count);
+/* `count` elements of any size, one block after the other (carry_large.c). `first`: the number of the first. */
+bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+                    uint64_t first, uint64_t count);
 /* At most CARRY_BLOCK bytes of them on either side. */
 bool carry_block(struct carry_run *run, const struct carry_program *program, const char *from,
                  char *to,
@@ -254,6 +263,10 @@ bool carry_do_steps(struct carry_run *run, const struct carry_steps *steps, cons
 enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *step,
                                 const char *from,
                                 const char *base, char *to);
+/* Where does the pointer lead in the new image, or among objects that moved? What becomes of it is reported, that it
+ * leads elsewhere now if it `is_changed` from its initial value. */
+enum carry_pointing carry_follow(struct carry_run *run, const struct carry_step *step, const char **pointer,
+                                 bool is_changed);
 /* Is the leaf another than its initial value (NULL: zeros)? */
 bool carry_leaf_differs(const struct carry_step *step, const char *from, const char *base);
 /* Report addresses among the bytes that lead into the old image. */

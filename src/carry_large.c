@@ -125,7 +125,7 @@ static bool carry_loop(struct carry_run *run, const struct carry_step *step, con
     if (run->depth == CARRY_FRAMES)
         return true;
     run->frames[run->depth++] = (struct carry_frame){step->path, true, 0};
-    bool fits = carry_elements(run, step->inner, from + step->from, to + step->to, step->count);
+    bool fits = carry_elements(run, step->inner, from + step->from, to + step->to, 0, step->count);
     run->depth--;
     return fits;
 }
@@ -182,9 +182,8 @@ static bool carry_step(struct carry_run *run, const struct carry_step *step, con
     return carry_large_leaf(run, step, from + step->from, to + step->to);
 }
 
-bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from,
-                    char *to,
-                    uint64_t count)
+bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
+                    uint64_t first, uint64_t count)
 {
     uint64_t size = program->from_size > program->to_size ? program->from_size : program->to_size;
     uint64_t length = size == 0 || size > CARRY_BLOCK ? 1 : CARRY_BLOCK / size;
@@ -192,9 +191,9 @@ bool carry_elements(struct carry_run *run, const struct carry_program *program, 
     for (uint64_t i = 0; fits && i < count; i += length) {
         const char *element = from + i * program->from_size;
         char *place = to + i * program->to_size;
-        run->frames[run->depth - 1].index = i;
+        run->frames[run->depth - 1].index = first + i;
         if (size <= CARRY_BLOCK)
-            fits = carry_block(run, program, element, place, i, count - i < length ? count - i
+            fits = carry_block(run, program, element, place, first + i, count - i < length ? count - i
                                : length);
         for (size_t j = 0; fits && size > CARRY_BLOCK && j < program->leaves.count; j++)
             fits = carry_step(run, &program->leaves.list[j], element, place);

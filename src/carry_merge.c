@@ -230,7 +230,7 @@ static bool carry_bytes(struct carry_run *run, const struct carry_pair *pair)
     };
     struct carry_program program = {.from_size = pair->from_size, .to_size = pair->to_size,
                                     .leaves = {&step, 1, 1}, .fast = {&step, 1, 1}};
-    return carry_elements(run, &program, pair->from, pair->to, 1);
+    return carry_elements(run, &program, pair->from, pair->to, 0, 1);
 }
 
 /* What was not touched has the new initial value; it is kept if that is the old one. */
@@ -267,7 +267,7 @@ bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair)
         carry_report(run, CARRY_RESET, "", pair->why);
         return true;
     }
-    bool fits = pair->program ? carry_elements(run, pair->program, pair->from, pair->to, 1)
+    bool fits = pair->program ? carry_elements(run, pair->program, pair->from, pair->to, 0, 1)
                               : carry_bytes(run, pair);
     if (fits)
         report_pair(run, pair);

@@ -259,6 +259,16 @@ static const struct carry_program *program_of(const struct carry *carry,
     return NULL;
 }
 
+bool carry_map_offset(const struct carry_program *program, uint64_t offset, const struct type *pointee,
+                      uint64_t *result)
+{
+    *result = 0;
+    if (map_offset(program->from_type, program->to_type, offset, pointee, 0, result))
+        return *result <= program->to_size;
+    *result = 0;
+    return map_by_program(program, offset, result);
+}
+
 static bool map_into(const struct carry *carry, const struct carry_place *place, uint64_t offset,
                      const struct type *pointee, uint64_t *result)
 {
@@ -341,4 +351,54 @@ enum carry_pointing carry_repoint(struct carry *carry, const char **pointer,
     else if (said)
         snprintf(said, 160, "what it points to has no counterpart in the new image");
     return POINTS_STUCK;
+}
+
+/* ---- What can be pointed to at all ---- */
+
+static bool has_part(const struct type *type, const struct type *pointee, unsigned depth)
+{
+    type = type_complete(type->plain);
+    if (same_shape(type, pointee) || depth > MAX_DEPTH)
+        return true;
+    if (type->kind == TYPE_ARRAY)
+        return has_part(type->target, pointee, depth + 1);
+    for (uint64_t i = 0; (type->kind == TYPE_STRUCT || type->kind == TYPE_UNION) && i < type->count; i++)
+        if (has_part(type->fields[i].type, pointee, depth + 1))
+            return true;
+    return false;
+}
+
+/* Does any variable, also one that the debug info does not describe, have room for it? */
+static bool has_variable_with(struct carry *carry, const struct type *pointee)
+{
+    for (size_t i = 0; i < carry->old_count; i++) {
+        const struct variable *variable = &carry->old_variables[i];
+        if (variable->type ? has_part(variable->type, pointee, 0) : variable->size >= pointee->size)
+            return true;
+    }
+    for (size_t i = 0; i < carry->old_symbols.count; i++) {
+        const struct carry_symbol *symbol = &carry->old_symbols.list[i];
+        if (strncmp(symbol->name, "__compound_literal", 18) == 0 && symbol->size >= pointee->size)
+            return true;
+    }
+    return false;
+}
+
+bool carry_may_hold(struct carry *carry, const struct type *pointee)
+{
+    pointee = type_complete(pointee->plain);
+    if (pointee->kind == TYPE_FUNCTION || pointee->kind == TYPE_VOID || pointee->is_char)
+        return true;
+    for (size_t i = 0; i < carry->pointee_count; i++)
+        if (carry->pointees[i] == pointee)
+            return carry->are_held[i];
+    size_t count = carry->pointee_count + 1;
+    carry->pointees = realloc(carry->pointees, count * sizeof *carry->pointees);
+    carry->are_held = realloc(carry->are_held, count * sizeof *carry->are_held);
+    if (!carry->pointees || !carry->are_held)
+        abort();
+    carry->pointees[count - 1] = pointee;
+    carry->are_held[count - 1] = has_variable_with(carry, pointee);
+    carry->pointee_count = count;
+    return carry->are_held[count - 1];
 }

@@ -1,6 +1,6 @@
 /* carry_step.c: the steps of a program, over blocks of elements and on single leaves. Writes only
  * where it is told to; asks nothing of initial values but whether a leaf is another. */
-#include "carry_internal.h"
+#include "carry_heap.h"
 
 #include <string.h>
 
@@ -51,20 +51,31 @@ bool carry_leaf_differs(const struct carry_step *step, const char *from, const c
 
 /* ---- Leaves ---- */
 
+enum carry_pointing carry_follow(struct carry_run *run, const struct carry_step *step, const char **pointer,
+                                 bool is_changed)
+{
+    char said[160];
+    const char *why = said;
+    enum carry_pointing pointing = POINTS_ELSEWHERE;
+    bool is_in_image = image_contains(run->carry->old_image, *pointer);
+    if (is_in_image)
+        pointing = carry_repoint(run->carry, pointer, step->from_type->target, said);
+    else if (run->carry->heap)
+        pointing = carry_heap_repoint(run->carry->heap, pointer, step->from_type->target, &why);
+    if (pointing == POINTS_MOVED && is_changed && !run->is_quiet)
+        carry_report(run, CARRY_REPOINTED, step->path, why);
+    if (pointing == POINTS_STUCK && !run->is_quiet)
+        carry_report(run, is_in_image ? CARRY_HELD : CARRY_HELD_OBJECT, step->path, why);
+    return pointing;
+}
+
 static enum carry_result do_pointer(struct carry_run *run, const struct carry_step *step,
                                     const char *from, const char *base, char *to)
 {
     const char *pointer;
-    char said[160];
     memcpy(&pointer, from, sizeof pointer);
-    enum carry_pointing pointing = POINTS_ELSEWHERE;
-    if (image_contains(run->carry->old_image, pointer))
-        pointing = carry_repoint(run->carry, &pointer, step->from_type->target, said);
+    carry_follow(run, step, &pointer, carry_leaf_differs(step, from, base));
     memcpy(to, &pointer, sizeof pointer);
-    if (pointing == POINTS_MOVED && !run->is_quiet && carry_leaf_differs(step, from, base))
-        carry_report(run, CARRY_REPOINTED, step->path, said);
-    if (pointing == POINTS_STUCK && !run->is_quiet)
-        carry_report(run, CARRY_HELD, step->path, said);
     return VALUE_DONE;
 }
 

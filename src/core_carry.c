@@ -94,12 +94,14 @@ static void free_findings(struct findings *findings)
 static void push_findings(lua_State *L, const struct findings *findings)
 {
     static const char *const lists[CARRY_VERDICTS] = {
-        "kept", "converted", "reset", "conflicts", "repointed", "held"};
-    lua_Integer counts[CARRY_VERDICTS] = {0};
+        "kept", "converted", "reset", "conflicts", "repointed", "held", "held"};
     int table = lua_gettop(L) + 1;
     luaL_checkstack(L, CARRY_VERDICTS + 8, NULL);
     lua_createtable(L, 0, CARRY_VERDICTS + 1);
     for (int i = 0; i < CARRY_VERDICTS; i++) {
+        if (lua_getfield(L, table, lists[i]) == LUA_TTABLE)
+            continue;
+        lua_pop(L, 1);
         lua_newtable(L);
         lua_pushvalue(L, -1);
         lua_setfield(L, table, lists[i]);
@@ -112,7 +114,8 @@ static void push_findings(lua_State *L, const struct findings *findings)
             lua_pushstring(L, findings->text + finding->why);
             lua_setfield(L, table + CARRY_VERDICTS + 1, findings->text + finding->path);
         }
-        lua_rawseti(L, table + 1 + (int)finding->verdict, ++counts[finding->verdict]);
+        int list = table + 1 + (int)finding->verdict;
+        lua_rawseti(L, list, (lua_Integer)lua_rawlen(L, list) + 1);
     }
     lua_setfield(L, table, "why");
     lua_settop(L, table);
@@ -139,7 +142,8 @@ static struct carry *check_carry(lua_State *L)
     return handle->carry;
 }
 
-/* core.carry_close(carry): lets go of both images; its findings stay. */
+/* core.carry_close(carry): lets go of both images; its findings stay. Heap objects are as before the run unless it was
+ * committed. */
 static int l_carry_close(lua_State *L)
 {
     struct handle *handle = check_handle(L);
@@ -175,6 +179,13 @@ static int l_carry_run(lua_State *L)
             return 2;
         }
     return 1;
+}
+
+/* core.carry_commit(carry): the new image is live; what the run made for it takes over. */
+static int l_carry_commit(lua_State *L)
+{
+    carry_commit(check_carry(L));
+    return 0;
 }
 
 /* core.carry_findings(carry) -> what the run found: { kept = { path, … }, converted, reset, conflicts,
@@ -219,7 +230,7 @@ void core_open_carry(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"carry_plan", l_carry_plan}, {"carry_run", l_carry_run}, {"carry_describe", l_carry_describe},
-        {"carry_findings", l_carry_findings}, {"carry_close", l_carry_close}, {NULL, NULL},
+        {"carry_findings", l_carry_findings}, {"carry_commit", l_carry_commit}, {"carry_close", l_carry_close}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.carry");
     lua_pushcfunction(L, l_carry_gc);

@@ -8,6 +8,7 @@
 #include "cdecl.h"
 #include "debuginfo.h"
 #include "guard.h"
+#include "heap.h"
 #include "host.h"
 #include "object.h"
 #include "slot.h"
@@ -47,6 +48,7 @@ static int l_plugin_close(lua_State *L)
     slot_bind(plugin, NULL);
     plugin->is_closed = true;
     slot_unlock();
+    heap_close(plugin);
     return 0;
 }
 
@@ -67,8 +69,19 @@ static int l_bind(lua_State *L)
     struct image *image = core_check_image(L, 2);
     image->plugin = plugin;
     image->generation = (unsigned)luaL_checkinteger(L, 3);
+    heap_adopt(plugin, image);
     slot_bind(plugin, image);
     return 0;
+}
+
+/* core.heap_counts(handle) -> objects, bytes, bytes of the memory that objects had before they moved */
+static int l_heap_counts(lua_State *L)
+{
+    struct heap_counts counts = heap_count(check_plugin(L, 1));
+    lua_pushinteger(L, (lua_Integer)counts.objects);
+    lua_pushinteger(L, (lua_Integer)counts.bytes);
+    lua_pushinteger(L, (lua_Integer)counts.kept_bytes);
+    return 3;
 }
 
 /* core.set_guard(handle, policy, timeout_ms) */
@@ -539,7 +552,7 @@ void core_open_plugin(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"plugin_create", l_plugin_create}, {"plugin_close", l_plugin_close},
-        {"plugin_find", l_plugin_find}, {"bind", l_bind}, {"set_guard", l_set_guard},
+        {"plugin_find", l_plugin_find}, {"bind", l_bind}, {"heap_counts", l_heap_counts}, {"set_guard", l_set_guard},
         {"fill_api", l_fill_api}, {"new_api", l_new_api}, {"new_types", l_new_types},
         {"new_enums", l_new_enums}, {"exports", l_exports}, {"export_names", l_export_names},
         {"same_signature", l_same_signature}, {"matches_declaration", l_matches_declaration},

@@ -2,6 +2,7 @@
  * delivered at once; from elsewhere they are posted. Never lets a Lua error into plugin code. */
 #include "hooks.h"
 
+#include "heap.h"
 #include "host.h"
 #include "image.h"
 #include "slot.h"
@@ -9,12 +10,15 @@
 
 #include <lauxlib.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define HOOK __attribute__((visibility("default")))
 HOOK void hot_host_emit(const char *name, const char *types, va_list values);
 HOOK void hot_host_log(const char *level, const char *text);
+HOOK void *hot_host_allocate(const char *type, size_t size, size_t count);
+HOOK void hot_host_free(void *object, const char *where);
 
 enum { MOST_VALUES = 32 };
 
@@ -158,17 +162,42 @@ void hot_host_emit(const char *name, const char *types, va_list given)
     pass_on(emitted, plugin);
 }
 
-void hot_host_log(const char *level, const char *text)
+static void write_log(struct plugin *plugin, const char *level, const char *text)
 {
-    struct plugin *plugin = plugin_of(__builtin_return_address(0));
     struct emitted *emitted = plugin ? calloc(1, sizeof *emitted) : NULL;
-    if (!emitted)
+    if (!emitted) {
+        fprintf(stderr, "hotlua: %s: %s\n", level, text);
         return;
+    }
     emitted->key = &log_key;
     emitted->name = strdup(level ? level : "info");
     emitted->count = 1;
     emitted->values[0] = (struct value){.type = 's', .text = strdup(text ? text : "")};
     pass_on(emitted, plugin);
+}
+
+void hot_host_log(const char *level, const char *text)
+{
+    write_log(plugin_of(__builtin_return_address(0)), level, text);
+}
+
+/* Typed objects -------------------------------------------------------------------------------- */
+
+void *hot_host_allocate(const char *type, size_t size, size_t count)
+{
+    return heap_allocate(type, size, count);
+}
+
+/* `where` is a constant of the caller's image: the return address may be another's, after a tail call. */
+void hot_host_free(void *object, const char *where)
+{
+    char text[160];
+    enum heap_freed freed = object ? heap_free(object) : HEAP_FREED;
+    if (freed == HEAP_FREED)
+        return;
+    snprintf(text, sizeof text, "hot_free(%p): %s; nothing was done", object, freed == HEAP_WAS_FREED
+             ? "the object was freed already" : "not an object of hot_new or hot_new_array, or freed already");
+    write_log(plugin_of((void *)where), "error", text);
 }
 
 static int l_on_emit(lua_State *L)

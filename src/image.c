@@ -4,6 +4,7 @@
 #include "call_compile.h"
 #include "cdecl.h"
 #include "debuginfo.h"
+#include "heap.h"
 #include "loader.h"
 #include "native_symbol.h"
 #include "pristine.h"
@@ -299,6 +300,8 @@ void image_close(struct image *image)
     loader_lock();
     dlclose(image->handle);
     bool stays = dl_iterate_phdr(find_mapping, (void *)stage_path(image->stage));
+    if (!stays)
+        heap_forget(image);              /* before another image can have its addresses */
     loader_unlock();
     if (stays) {
         snprintf(image->why, sizeof image->why, "%s", reason_to_stay(image));

@@ -10,6 +10,7 @@
 struct debuginfo;
 struct declarations;
 struct export;
+struct heap;
 struct plugin;
 struct pristine;
 struct stage;
@@ -48,6 +49,7 @@ struct image {
     char no_debug[256];
     struct pristine *pristine;           /* initial values of its writable data, see pristine.h */
     struct variables *variables;         /* NULL until somebody asked for all of them */
+    struct heap *heap;       /* of its typed objects, the plugin's once it is committed: heap.h */
     unsigned references;     /* atomic */
     struct image *next_mapped;           /* in the list behind image_of_address */
     unsigned readers;        /* who keep it mapped: image_begin_reading */

@@ -55,6 +55,7 @@ struct plugin {
     void *owner;             /* struct host * of the Lua state that loaded it */
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
     unsigned timeout_ms;     /* 0: none */
+    struct heap *heap;       /* its typed objects, NULL: none yet */
     bool is_closed;
     volatile bool is_shared; /* other Lua states than the owner's have it */
     volatile bool is_held;   /* hold.h; the holder's thread: */

@@ -26,7 +26,7 @@ extern "C" {
 HOT_HOST extern void hot_host_emit(const char *name, const char *types, va_list values);
 HOT_HOST extern void hot_host_log(const char *level, const char *text);
 HOT_HOST extern void *hot_host_allocate(const char *type, size_t size, size_t count);
-HOT_HOST extern void hot_host_free(void *object);
+HOT_HOST extern void hot_host_free(void *object, const char *where);
 HOT_HOST extern void *hot_host_symbol(const char *plugin, const char *name);
 
 /* Raises the event `emit` in Lua: plugin:on("emit", function(name, ...) end). `types` has a letter for each
@@ -61,7 +61,9 @@ static inline void hot_log(const char *level, const char *format, ...)
 }
 
 /* Typed heap objects, zeroed: when the layout of their type changes, a reload moves each to the new layout, and
- * typed pointers to it follow. NULL when memory is out. Without a host: calloc and free.
+ * typed pointers to it follow. `type` is one that the debug info names: struct session, session_t, struct entry *.
+ * NULL when memory is out. They go with hot_free, or with the plugin. From any thread. Without a host: calloc and
+ * free.
  *     struct session *s = hot_new(struct session); ... hot_free(s); */
 #define hot_new(type) hot_new_array(type, 1)
 #define hot_new_array(type, count) ((type *)hot_allocate(#type, sizeof(type), (count)))
@@ -71,10 +73,12 @@ static inline void *hot_allocate(const char *type, size_t size, size_t count)
     return hot_host_allocate ? hot_host_allocate(type, size, count) : calloc(count, size);
 }
 
+/* Anything else than an object of hot_new or hot_new_array, and one that was freed already, is left alone with an
+ * error in the host's log. NULL is fine. */
 static inline void hot_free(void *object)
 {
     if (hot_host_free)
-        hot_host_free(object);
+        hot_host_free(object, "hot_free");
     else
         free(object);
 }

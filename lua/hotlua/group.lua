@@ -62,6 +62,7 @@ local function run(self, kind, seen)
     each_in(transactions, function(transaction) transaction:inject("commit") end)
     each_in(transactions, function(transaction) transaction:commit() end)
   end)
+  if not ok then each_in(transactions, function(transaction) transaction:undo() end) end
   reload.release_threads(transactions)
   each_in(transactions, function(transaction) transaction:stop_clock() end)
   if ok and outcome then

@@ -199,7 +199,7 @@ end
 -- Looking -----------------------------------------------------------------------------------------
 
 --- @return table { name, path, generation, build_id, loaded_at, functions, variables, reloads,
---- failures, images, last }
+--- failures, images, last, heap = { objects, bytes, old_bytes } }
 function Plugin:info()
   local owner = owner_of(self)
   local info = {
@@ -208,6 +208,8 @@ function Plugin:info()
     reloads = owner.reloads, failures = owner.failures, last = owner.last, images = {},
   }
   if owner.live then info.functions, info.variables = core.counts(owner.live.handle) end
+  info.heap = {}
+  info.heap.objects, info.heap.bytes, info.heap.old_bytes = core.heap_counts(owner.handle)
   for i, image in ipairs(owner.images) do
     local about = image:info()
     info.images[i] = {

@@ -379,6 +379,7 @@ function Transaction:commit()
   local owner, report = self.owner, self.report
   local old = owner.live
   core.bind(owner.handle, self.new_handle, self.new.generation)
+  if self.carry then core.carry_commit(self.carry) end
   owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   self.new.is_new = nil
   owner.live, owner.generation = self.new, math.max(owner.generation, self.new.generation)
@@ -394,6 +395,12 @@ function Transaction:commit()
 end
 
 -- Failure -----------------------------------------------------------------------------------------
+
+--- Gives heap objects back what the carry has changed in them; all else it wrote is in the new image. While the
+--- threads that use the plugin are still stopped.
+function Transaction:undo()
+  if self.carry then core.carry_close(self.carry) end
+end
 
 local function describe_failure(self, problem)
   local report = self.report
@@ -517,6 +524,7 @@ function M.run(owner, request)
     self:stage("commit", self.commit)
     return "committed"
   end)
+  if not ok then self:undo() end
   M.release_threads({ self })
   self:stop_clock()
   if not ok then return self:finish_failed(outcome), "failed" end

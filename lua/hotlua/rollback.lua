@@ -17,8 +17,10 @@ local function carry_back(owner, from, to)
   local plan, message = core.carry_plan(from.handle, to.handle, mode, is_return)
   if not plan then return nil, message end
   local ok, held = core.carry_run(plan)
-  if not ok then return nil, held end
-  core.carry_close(plan)
+  if not ok then
+    core.carry_close(plan)
+    return nil, held
+  end
   from.is_pointed_to = held
   return plan
 end
@@ -34,6 +36,8 @@ local function put_back(owner, from, to)
   if not carry then return nil, message end
   table.remove(owner.kept, 1)
   core.bind(owner.handle, to.handle, to.generation)
+  core.carry_commit(carry)
+  core.carry_close(carry)
   return carry
 end
 

@@ -1,0 +1,97 @@
+/* heap_internal.h: what the parts of the typed heap share, with the carry that moves its objects. */
+#ifndef HOTLUA_HEAP_INTERNAL_H
+#define HOTLUA_HEAP_INTERNAL_H
+
+#include "heap.h"
+
+struct heap_kind;
+
+/* Memory of objects: a slab, with a place for each of many single objects, or one array. */
+struct heap_region {
+    struct heap_kind *kind;
+    char *start;
+    uint64_t count;          /* slab: places; array: elements */
+    uint64_t used;           /* slab: places ever given out; array: elements */
+    uint64_t alive;          /* objects: of a slab the bits that are set, of an array 1 or 0 */
+    uint64_t *bits;          /* slab: which places hold an object; NULL: an array */
+    uint64_t hint;           /* slab: no word of `bits` before this one has room */
+    size_t mapped;           /* bytes of its own mapping, 0: from malloc */
+    unsigned epoch;          /* of the heap when it was made */
+    bool is_pending;         /* the copy of a move that is not committed */
+    bool is_stale;           /* the memory that objects had before a move */
+    struct heap_region *next, *previous;     /* in its list */
+    struct heap_region *next_array;          /* in the index of arrays */
+    struct heap_region *newer, *older;       /* the same objects after and before a move */
+};
+
+struct heap_kind {           /* objects of one type in one layout */
+    struct heap *heap;
+    struct heap_kind *next;
+    char *name;              /* as the source spells it */
+    uint64_t size;
+    const struct image *image;               /* whose layout it is, NULL: of one that has gone */
+    const struct type *type;                 /* that layout; NULL: not looked up, or unknown */
+    struct types *types;                     /* retained for `type` */
+    struct heap_region *regions;
+    struct heap_region *open;                /* the slab that places are taken from */
+};
+
+struct heap {                /* a plugin's objects, or those of an image that is not committed */
+    unsigned references;     /* the plugin's, and one for each image */
+    struct heap_kind *kinds;
+    struct heap_region *stale;
+    unsigned epoch;          /* regions of an older one are frozen while objects move */
+    bool is_moving;
+    bool has_empty;          /* regions have become empty meanwhile */
+};
+
+void heap_lock(void);
+void heap_unlock(void);
+
+/* Regions (heap_region.c); all under the lock ------------------------------------------------------- */
+
+enum { HEAP_LARGEST_SINGLE = 4096 };         /* larger objects are regions of their own */
+
+/* A region for `count` places or elements, zeroed, in the index and in no list. NULL: memory is out. */
+struct heap_region *heap_new_slab(struct heap_kind *kind, uint64_t count);
+struct heap_region *heap_new_array(struct heap_kind *kind, uint64_t count);
+void heap_free_region(struct heap_region *region);
+/* The slab that the address lies in, the array that begins there; NULL if there is none. */
+struct heap_region *heap_find_slab(const void *address);
+struct heap_region *heap_find_array(const void *address);
+void heap_list_add(struct heap_region **list, struct heap_region *region);
+void heap_list_remove(struct heap_region **list, struct heap_region *region);
+
+static inline bool heap_has(const struct heap_region *region, uint64_t place)
+{
+    uint64_t word = __atomic_load_n(&region->bits[place / 64], __ATOMIC_RELAXED);
+    return word >> place % 64 & 1;
+}
+
+static inline bool heap_is_frozen(const struct heap_region *region, const struct heap *heap)
+{
+    return heap->is_moving && region->epoch < heap->epoch;
+}
+
+/* Kinds (heap.c); under the lock -------------------------------------------------------------------- */
+
+/* The kind of that name, size and image, made if there is none. NULL: memory is out. */
+struct heap_kind *heap_kind_of(struct heap *heap, const char *name, uint64_t size, const struct image *image);
+
+/* Moves (heap_move.c, heap.c); each takes the lock -------------------------------------------------- */
+
+struct heap_pair { struct heap_region *old, *new; };
+
+/* From here until heap_end_move no object's place is used again, and no region goes. */
+void heap_begin_move(struct heap *heap);
+/* A copy for the region's objects in the layout of `kind`, place for place; only its address is known to
+ * heap_free. NULL: memory is out. */
+struct heap_region *heap_copy_region(struct heap_region *region, struct heap_kind *kind);
+/* The copies take over; the old memory becomes stale. Objects that were freed meanwhile, by either address, are. */
+void heap_commit(struct heap *heap, const struct heap_pair *pairs, size_t count);
+/* The copies go. */
+void heap_abandon(const struct heap_pair *pairs, size_t count);
+/* `abandoned`: the image that will not be, NULL after a commit. */
+void heap_end_move(struct heap *heap, const struct image *abandoned);
+
+#endif
