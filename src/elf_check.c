@@ -171,7 +171,10 @@ static bool check(struct elf *elf)
         !elf_check_sections(elf) || !elf_check_dynamic(elf) || !elf_check_versions(elf) ||
         !elf_check_symbols(elf) || !elf_check_relocations(elf))
         return false;
-    return elf_list_symbols(elf) || error_set(elf->error, "%s: out of memory", elf->name);
+    if (!elf_list_symbols(elf))
+        return error_set(elf->error, "%s: out of memory", elf->name);
+    elf->facts->runs_code = elf_runs_code(elf);
+    return true;
 }
 
 static bool check_as(const void *bytes, size_t size, const char *name, bool is_program,

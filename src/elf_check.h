@@ -32,6 +32,7 @@ struct elf_facts {
     const char *unique_name;
     bool has_text_relocations, has_executable_stack, has_writable_code, is_nodelete;
     bool has_static_tls;     /* DF_STATIC_TLS: its thread-locals use the loader's small static block */
+    bool runs_code;          /* opening or closing it runs code of its author's: constructors, resolvers … */
     bool has_debug_info;     /* .debug_info or .zdebug_info is there, or a debuglink */
     uint64_t tls_size;       /* bytes of PT_TLS, 0: none */
     struct symbol *symbols;  /* exported, sorted by name (strcmp) */

@@ -79,6 +79,7 @@ struct elf {
     const Elf64_Half *versions;          /* one per symbol, NULL: none */
     size_t version_limit;
     unsigned highest_version;
+    bool has_resolver;       /* a relocation calls one of its functions */
 };
 
 /* Fill the error with "NAME: damaged: ..." and return false. */
@@ -111,6 +112,9 @@ bool elf_check_relocations(struct elf *elf);
 
 /* Is the symbol whole, of index below symbol_limit? `is_relocated`: a relocation names it. */
 bool elf_check_symbol(const struct elf *elf, size_t index, bool is_relocated);
+
+/* Does code of the author's run when the file is opened or closed? After all checks and elf_list_symbols. */
+bool elf_runs_code(const struct elf *elf);
 
 /* Fill facts->symbols from the hashed symbols. False: out of memory. */
 bool elf_list_symbols(struct elf *elf);

@@ -30,7 +30,7 @@ static bool fill_slot(const struct elf *elf, struct slots *slots, uint64_t addre
 
 /* DT_RELA and DT_JMPREL ---------------------------------------------------------------------- */
 
-static bool check_target(const struct elf *elf, const Elf64_Rela *relocation,
+static bool check_target(struct elf *elf, const Elf64_Rela *relocation,
                          const struct relocation_rule *rule)
 {
     size_t index = ELF64_R_SYM(relocation->r_info);
@@ -40,6 +40,7 @@ static bool check_target(const struct elf *elf, const Elf64_Rela *relocation,
         return false;
     switch (rule->class) {
     case RELOCATION_INDIRECT:
+        elf->has_resolver = true;
         return elf_has_memory(elf, (uint64_t)relocation->r_addend, 1, PF_X) ||
                elf_damaged(elf, "a relocation calls a resolver outside of its code");
     case RELOCATION_TLS:
@@ -53,7 +54,7 @@ static bool check_target(const struct elf *elf, const Elf64_Rela *relocation,
     }
 }
 
-static bool check_relocation(const struct elf *elf, const Elf64_Rela *relocation, struct slots *slots)
+static bool check_relocation(struct elf *elf, const Elf64_Rela *relocation, struct slots *slots)
 {
     const struct relocation_rule *rule = elf_relocation_rule(ELF64_R_TYPE(relocation->r_info));
     if (!rule)
@@ -79,7 +80,7 @@ static bool check_relocation(const struct elf *elf, const Elf64_Rela *relocation
 }
 
 /* The loader takes the first DT_RELACOUNT entries to be relative without looking. */
-static bool check_table(const struct elf *elf, int tag, int size_tag, uint64_t relative_count,
+static bool check_table(struct elf *elf, int tag, int size_tag, uint64_t relative_count,
                         struct slots *slots)
 {
     if (!elf->has_tag[tag] || (elf->has_tag[size_tag] && elf->tags[size_tag] == 0))

@@ -29,6 +29,7 @@ struct queue {
 };
 
 struct host {
+    struct slot_owner slots;     /* first: plugins know it as their owner */
     lua_State *L;
     uv_loop_t loop;
     uv_async_t wake;             /* unreferenced unless something is awaited (host_await) */
@@ -180,9 +181,7 @@ static void empty_queue(struct host *host, struct queue *queue, lua_State *L)
 
 void host_drain(struct host *host, lua_State *L)
 {
-    for (struct plugin *plugin = plugin_next(NULL); plugin; plugin = plugin_next(plugin))
-        if (plugin->owner == host)
-            slot_disarm(plugin);
+    slot_disarm(&host->slots);
     empty_queue(host, &host->posted, L);
 }
 
@@ -210,9 +209,7 @@ static void on_wake(uv_async_t *wake)
 void host_post(struct host *host, void (*deliver)(lua_State *L, void *context), void *context)
 {
     add_message(host, &host->posted, deliver, context);
-    for (struct plugin *plugin = plugin_next(NULL); plugin; plugin = plugin_next(plugin))
-        if (plugin->owner == host)
-            slot_arm(plugin, call_safe_point);
+    slot_arm(&host->slots);
     uv_async_send(&host->wake);
 }
 
@@ -448,6 +445,7 @@ struct host *host_open(lua_State *L)
     struct host *host = calloc(1, sizeof *host);
     if (!host)
         return NULL;
+    host->slots.safe_point = call_safe_point;
     host->L = L;
     host->thread = pthread_self();
     host->posted.last = &host->posted.first;

@@ -10,13 +10,14 @@
 #include <string.h>
 
 /* Slots lie in blocks, side by side: arming thousands of them must not miss the cache each time. */
-enum { BLOCK_SLOTS = 128 };
+enum { BLOCK_SLOTS = 128, BUCKETS = 1024 };
 
 struct export slot_absent = {.thunk = call_absent, .name = ""};
 
 static pthread_mutex_t lock;
 static pthread_once_t lock_once = PTHREAD_ONCE_INIT;
-static struct plugin *plugins;           /* in the order of creation, closed ones too */
+static struct plugin *plugins, **last_plugin = &plugins;     /* in the order of creation, closed ones too */
+static struct plugin *buckets[BUCKETS];  /* the same by name */
 static struct slot *block;
 static size_t block_used = BLOCK_SLOTS;
 
@@ -42,24 +43,33 @@ void slot_unlock(void)
 
 /* Plugins ------------------------------------------------------------------------------------ */
 
+static struct plugin **bucket_of(const char *name)
+{
+    unsigned hash = 5381;
+    for (; *name; name++)
+        hash = hash * 33 ^ (unsigned char)*name;
+    return &buckets[hash % BUCKETS];
+}
+
 static struct plugin *find_any(const char *name)
 {
-    struct plugin *plugin = plugins;
+    struct plugin *plugin = *bucket_of(name);
     while (plugin && strcmp(plugin->name, name) != 0)
-        plugin = plugin->next;
+        plugin = plugin->next_in_bucket;
     return plugin;
 }
 
 static struct plugin *add_plugin(const char *name)
 {
     struct plugin *plugin = calloc(1, sizeof *plugin);
-    struct plugin **end = &plugins;
+    struct plugin **bucket = bucket_of(name);
     if (!plugin)
         return NULL;
     plugin->name = strdup(name);
-    while (*end)
-        end = &(*end)->next;
-    *end = plugin;
+    plugin->next_in_bucket = *bucket;
+    *bucket = plugin;
+    *last_plugin = plugin;
+    last_plugin = &plugin->next;
     return plugin;
 }
 
@@ -153,16 +163,44 @@ static slot_entry *entry_for(const struct slot *slot, const struct export *expor
     return export->thunk;
 }
 
+/* Has it been called, so that the next call may go straight into the plugin? */
+static bool is_awake(slot_entry *usual)
+{
+    return usual != call_lazy && usual != call_absent;
+}
+
+/* The owner's list of plugins that have slots awake: arming goes through that. */
+static void count_awake(struct plugin *plugin, int change)
+{
+    struct slot_owner *owner = plugin->owner;
+    unsigned before = plugin->awake;
+    plugin->awake += (unsigned)change;
+    if (!owner || (before == 0) == (plugin->awake == 0))
+        return;
+    struct plugin **place = &owner->awake;
+    if (before == 0) {
+        plugin->next_awake = *place;
+    } else {
+        while (*place != plugin)
+            place = &(*place)->next_awake;
+        plugin = plugin->next_awake;
+    }
+    *place = plugin;
+}
+
 /* `bound` goes first: an old thunk that meets a new export sees that it is not meant and passes the
  * call on to export->thunk. */
 static void bind(struct slot *slot, struct export *export)
 {
     slot_entry *entry = entry_for(slot, export);
-    slot->plugin->name_stamp += slot->bound == &slot_absent && export != &slot_absent;
+    struct plugin *plugin = slot->plugin;
+    const struct slot_owner *owner = plugin->owner;
+    plugin->name_stamp += slot->bound == &slot_absent && export != &slot_absent;
     __atomic_store_n(&slot->bound, export, __ATOMIC_RELEASE);
+    count_awake(plugin, is_awake(entry) - is_awake(slot->usual));
     __atomic_store_n(&slot->usual, entry, __ATOMIC_RELEASE);
-    if (!slot->plugin->is_armed)
-        __atomic_store_n(&slot->entry, entry, __ATOMIC_RELEASE);
+    bool is_armed = owner && owner->is_armed && is_awake(entry);
+    __atomic_store_n(&slot->entry, is_armed ? owner->safe_point : entry, __ATOMIC_RELEASE);
 }
 
 static void unbind(struct slot *slot, const struct image *image)
@@ -228,23 +266,30 @@ void slot_restart(struct plugin *plugin, const struct export *stopper)
     slot_unlock();
 }
 
-void slot_arm(struct plugin *plugin, slot_entry *entry)
+static void set_entries(const struct slot_owner *owner, slot_entry *entry)
+{
+    for (struct plugin *plugin = owner->awake; plugin; plugin = plugin->next_awake)
+        for (struct slot *slot = plugin->slots; slot; slot = slot->next)
+            if (is_awake(slot->usual))
+                __atomic_store_n(&slot->entry, entry ? entry : slot->usual, __ATOMIC_RELEASE);
+}
+
+void slot_arm(struct slot_owner *owner)
 {
     slot_lock();
-    __atomic_store_n(&plugin->is_armed, true, __ATOMIC_RELEASE);
-    for (struct slot *slot = plugin->slots; slot; slot = slot->next)
-        __atomic_store_n(&slot->entry, entry, __ATOMIC_RELEASE);
+    if (!owner->is_armed)
+        set_entries(owner, owner->safe_point);
+    __atomic_store_n(&owner->is_armed, true, __ATOMIC_RELEASE);
     slot_unlock();
 }
 
-void slot_disarm(struct plugin *plugin)
+void slot_disarm(struct slot_owner *owner)
 {
-    if (!__atomic_load_n(&plugin->is_armed, __ATOMIC_ACQUIRE))
+    if (!__atomic_load_n(&owner->is_armed, __ATOMIC_ACQUIRE))
         return;
     slot_lock();
-    __atomic_store_n(&plugin->is_armed, false, __ATOMIC_RELEASE);
-    for (struct slot *slot = plugin->slots; slot; slot = slot->next)
-        __atomic_store_n(&slot->entry, slot->usual, __ATOMIC_RELEASE);
+    owner->is_armed = false;
+    set_entries(owner, NULL);
     slot_unlock();
 }
 

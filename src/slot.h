@@ -45,6 +45,12 @@ struct slot {
     struct slot *next;       /* in the plugin's list, sorted by name */
 };
 
+struct slot_owner {
+    slot_entry *safe_point;  /* where calls go while something waits for the owner's thread */
+    bool is_armed;
+    struct plugin *awake;    /* the plugins that have slots awake */
+};
+
 struct plugin {
     char *name;
     char *path;              /* absolute, as the user named it: links are followed at each load */
@@ -52,7 +58,8 @@ struct plugin {
     unsigned generation;     /* of the newest image that became live */
     struct slot *slots;
     unsigned name_stamp;     /* another whenever a slot without an export has got one */
-    void *owner;             /* struct host * of the Lua state that loaded it */
+    void *owner;             /* struct host * of the Lua state that loaded it, which begins with a slot_owner;
+                                NULL: nobody's */
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
     unsigned timeout_ms;     /* 0: none */
     struct heap *heap;       /* its typed objects, NULL: none yet */
@@ -60,8 +67,9 @@ struct plugin {
     volatile bool is_shared; /* other Lua states than the owner's have it */
     volatile bool is_held;   /* hold.h; the holder's thread: */
     unsigned long holder;
-    volatile bool is_armed;  /* the slots' entries are another than the usual */
-    struct plugin *next;
+    unsigned awake;          /* slots that have been called: their calls go straight into the plugin */
+    struct plugin *next_awake;           /* of the owner's */
+    struct plugin *next, *next_in_bucket;
 };
 
 extern struct export slot_absent;        /* thunk: call_absent */
@@ -104,9 +112,10 @@ void slot_bind(struct plugin *plugin, struct image *image);
 void slot_stop(struct plugin *plugin, struct export *stopper);
 void slot_restart(struct plugin *plugin, const struct export *stopper);
 
-/* While armed, each call of a slot goes to `entry` first; that continues with slot->usual. */
-void slot_arm(struct plugin *plugin, slot_entry *entry);
-void slot_disarm(struct plugin *plugin);
+/* While armed, each call of a slot of the owner's plugins goes to its safe_point first; that continues with
+ * slot->usual. A call that has its type read (call_lazy) goes on without, once. */
+void slot_arm(struct slot_owner *owner);
+void slot_disarm(struct slot_owner *owner);
 
 /* The export's thunk has changed (its type was read): have the slot's calls go there directly. */
 void slot_refresh(struct slot *slot, struct export *export);

@@ -15,11 +15,12 @@ local function is_plugin_name(name)
   return name:match("%.so$") ~= nil and name:sub(1, 1) ~= "."
 end
 
--- Options of one member: the user's, without its own watch, named after its file.
+-- Options of one member: the user's, named after its file. Each has a watch of its own, for which the watcher needs
+-- nothing more than it has for the folder.
 local function member_options(self, name)
   local options = {}
   for key, value in pairs(self.options) do options[key] = value end
-  options.watch = false
+  options.watch = options.watch ~= false
   options.name = plugin.default_name(name)
   return options
 end
@@ -49,14 +50,12 @@ local function on_deleted(self, name)
   end)
 end
 
-local function on_entry(self, kind, seen, name)
+local function on_entry(self, kind, name)
   if not name or not is_plugin_name(name) then return end
   local member = self.members[name]
   if kind == "deleted" then
     if member then on_deleted(self, name) end
-  elseif member then
-    plugin.on_change(plugin.owner_of(member), seen)
-  elseif uv.fs_stat(self.path .. "/" .. name) then
+  elseif not member and uv.fs_stat(self.path .. "/" .. name) then
     load_member(self, name)
   end
 end
@@ -127,8 +126,8 @@ function M.load(path, options)
   local names = scan(self.path)
   if self.options.watch ~= false then
     local message
-    self.watch, message = core.watch_directory(self.path, function(kind, seen, name)
-      on_entry(self, kind, seen, name)
+    self.watch, message = core.watch_directory(self.path, function(kind, _, name)
+      on_entry(self, kind, name)
     end)
     if not self.watch then error(("hot.load_dir: %s"):format(message), 2) end
   end
