@@ -1,6 +1,6 @@
--- What the carry of much state costs, beside C in the same run: a million structs whose layout changed, and 100 MB
--- whose did not. The C loop and memcpy write to memory that is there already; so does the carry, whose pages are made
--- ready while the program still runs.
+-- What the carry of much state costs, beside C in the same run: a million structs whose layout changed, and 100
+-- MB whose did not. The C loop and memcpy write to memory that is there already; so does the carry, whose pages
+-- are made ready while the program still runs.
 local hot = require "hotlua"
 local core = require "hotlua.core"
 local cc = os.getenv("CC") or "cc"
@@ -23,11 +23,6 @@ local function build(name, text)
   file:close()
   run(("%s -g -O2 -shared -fPIC -o %s.so %s.c"):format(cc, path, path))
   return path .. ".so"
-end
-
-local function read(path)
-  local file <close> = assert(io.open(path, "rb"))
-  return file:read("a")
 end
 
 local function median(list)
@@ -99,7 +94,8 @@ local function objects(struct)
   ]]
 end
 
-local by_hand = before:gsub("struct object", "struct before") .. after:gsub("struct object", "struct after") .. [[
+local structs = before:gsub("object", "before") .. after:gsub("object", "after")
+local by_hand = structs .. [[
 #include <string.h>
 enum { COUNT = 1000000, LARGE = 100 << 20 };
 static struct before from[COUNT];
@@ -114,8 +110,8 @@ void touch(void) {
 void loop(void) {
   for (int i = 0; i < COUNT; i++) {
     const struct before *b = &from[i];
-    to[i] = (struct after){ b->id, b->kind, b->flags, b->x, b->y, b->z, b->vx, b->vy, b->hp, b->owner, b->color,
-      b->stamp, b->link };
+    to[i] = (struct after){ b->id, b->kind, b->flags, b->x, b->y, b->z, b->vx, b->vy, b->hp, b->owner,
+      b->color, b->stamp, b->link };
   }
 }
 void copy_objects(void) { memcpy(to, from, sizeof from); }

@@ -127,6 +127,34 @@ describe("state", function()
     has(text, "s")
   end)
 
+  it("says which enumerators are gone, and where fields are renumbered", function()
+    local source = "enum colour { %s }; struct { struct { enum colour c; } list[20]; } s; enum colour one;"
+    local diff = check(source:format "RED, GREEN, BLUE", source:format "GREEN, RED, BLUE")
+    assert.is_true(diff.compatible)
+    assert.are.equal("list[].c: renumbered", diff.why.s)
+    diff = check(source:format "RED, GREEN, BLUE", source:format "BLUE")
+    assert.are.same({ "one", "s.list[].c" }, diff.reset)
+    assert.are.equal("the new enum has no RED, GREEN", diff.why["s.list[].c"])
+    assert.is_false(diff.compatible)
+  end)
+
+  it("of threads is no reason to refuse where the code says the same", function()
+    local source = "%s counter = %s; static _Thread_local char name[8] = \"abc\";" ..
+      "int f(void) { return counter + name[0]; }"
+    local before = source:format("_Thread_local int", "3")
+    local diff = check(before, before .. "int more;")
+    assert.is_true(diff.compatible)
+    assert.is_nil(diff.migrate)
+    assert.are.same({ "counter", "name" }, diff.reset)
+    assert.are.same(diff.reset, diff.restarted)
+    assert.matches("thread%-local: each thread starts with its initial value again", diff.why.counter)
+    for _, after in ipairs { { "_Thread_local int", "4" }, { "_Thread_local long", "3" }, { "int", "3" } } do
+      diff = check(before, source:format(table.unpack(after)))
+      assert.are.same({ "name" }, diff.restarted)
+      assert.is_false(diff.compatible)
+    end
+  end)
+
   it("that would be lost is a reason to refuse", function()
     local diff = check("int value = 1;", "char *value;")
     assert.are.same({ "value" }, diff.reset)

@@ -119,12 +119,25 @@ void carry_commit(struct carry *carry)
 
 /* ---- From types alone ---- */
 
+/* "the new enum has no BLUE, GREEN", "" if it has them all. */
+static void list_gone_names(const struct carry_step *step, char *text, size_t size)
+{
+    size_t length = 0;
+    text[0] = 0;
+    for (size_t i = 0; step->names && i < step->names->count && length < size; i++) {
+        const struct carry_name *name = &step->names->list[i];
+        if (name->is_gone)
+            length += (size_t)snprintf(text + length, size - length, "%s %.60s",
+                                       length ? "," : "the new enum has no", name->name);
+    }
+}
+
 static void describe_losses(const struct carry_program *program, const char *prefix,
                             carry_finding *finding, void *context)
 {
     for (size_t i = 0; i < program->leaves.count; i++) {
         const struct carry_step *step = &program->leaves.list[i];
-        char path[512];
+        char path[512], why[240];
         snprintf(path, sizeof path, "%.250s%.250s", prefix, step->path);
         bool is_cut = step->kind == STEP_TEXT && step->to_size < step->from_size;
         if (step->kind == STEP_LOOP) {
@@ -135,8 +148,12 @@ static void describe_losses(const struct carry_program *program, const char *pre
                 snprintf(path + strlen(path), 12, "[%llu]",
                          (unsigned long long)step->to_count % 100000000);
             finding(context, CARRY_RESET, path, step->why);
-        } else if (is_cut)
+        } else if (is_cut) {
             finding(context, CARRY_RESET, path, "the array is shorter: a longer text is cut");
+        }
+        list_gone_names(step, why, sizeof why);
+        if (*why)
+            finding(context, CARRY_RESET, path, why);
     }
 }
 
@@ -144,6 +161,8 @@ void carry_describe(struct carry *carry, carry_finding *finding, void *context)
 {
     for (size_t i = 0; i < carry->pair_count; i++) {
         const struct carry_pair *pair = &carry->pairs[i];
+        if (pair->is_restarted)
+            finding(context, CARRY_RESTARTED, pair->name, NULL);
         if (pair->treatment == TREAT_RESET)
             finding(context, CARRY_RESET, pair->name, pair->why);
         else if (!pair->change)

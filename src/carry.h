@@ -18,6 +18,7 @@ struct carry_options {
 enum carry_verdict {
     CARRY_KEPT, CARRY_CONVERTED, CARRY_RESET, CARRY_CONFLICT, CARRY_REPOINTED, CARRY_HELD,
     CARRY_HELD_OBJECT,       /* also in the list of what is held, but what is kept is memory, not the image */
+    CARRY_RESTARTED,         /* is reset as well: thread-local, and the same in the code as before */
     CARRY_VERDICTS
 };
 

@@ -142,6 +142,7 @@ struct carry_pair {
     const char *name;
     enum carry_treatment treatment;
     const char *why;         /* of a reset */
+    bool is_restarted;       /* see CARRY_RESTARTED */
     const char *change;      /* how the type changed, NULL: it did not */
     char *from, *to;         /* in memory */
     uint64_t from_size, to_size;

@@ -265,6 +265,8 @@ bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair)
     run->is_touched = run->took_new = run->is_reset = false;
     if (pair->treatment == TREAT_RESET) {
         carry_report(run, CARRY_RESET, "", pair->why);
+        if (pair->is_restarted)
+            carry_report(run, CARRY_RESTARTED, "", NULL);
         return true;
     }
     bool fits = pair->program ? carry_elements(run, pair->program, pair->from, pair->to, 0, 1)

@@ -2,6 +2,9 @@
  * with the source file telling same-named ones apart. Reads no value. */
 #include "carry_internal.h"
 
+#include "stage.h"
+
+#include <elf.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,6 +113,44 @@ static const char *reason_to_reset(const struct variable *old, const struct vari
     return NULL;
 }
 
+/* ---- Thread-locals ---- */
+
+/* The initial bytes of a thread-local: those that the file has no room for are zero. */
+static bool read_thread_initial(const struct image *image, const struct variable *variable, char *buffer)
+{
+    const char *bytes = stage_bytes(image->stage);
+    const Elf64_Ehdr *header = (const void *)bytes;
+    const Elf64_Phdr *segments = (const void *)(bytes + header->e_phoff);
+    for (int i = 0; i < header->e_phnum; i++) {
+        uint64_t offset = variable->thread_offset, in_file = segments[i].p_filesz;
+        if (segments[i].p_type != PT_TLS || offset > segments[i].p_memsz ||
+            variable->size > segments[i].p_memsz - offset)
+            continue;
+        uint64_t given = offset < in_file ? in_file - offset : 0;
+        given = given < variable->size ? given : variable->size;
+        memcpy(buffer, bytes + segments[i].p_offset + offset, given);
+        memset(buffer + given, 0, variable->size - given);
+        return true;
+    }
+    return false;
+}
+
+/* Does it begin in every thread as it did, and with the same type? */
+static bool is_thread_same(struct carry *carry, const struct variable *old, const struct variable *new)
+{
+    if (!new || old->size != new->size || !is_described(old) || !is_described(new) || old->size == 0 ||
+        !carry_compile(&carry->compiler, old->type, old->size, new->type, new->size)->is_plain)
+        return false;
+    char *initial = malloc(2 * old->size);
+    bool is_same = initial && read_thread_initial(carry->old_image, old, initial) &&
+                   read_thread_initial(carry->new_image, new, initial + old->size) &&
+                   memcmp(initial, initial + old->size, old->size) == 0;
+    free(initial);
+    return is_same;
+}
+
+/* ---- Programs ---- */
+
 /* Of a variable with a flexible array at its end only the symbol knows the size. */
 static uint64_t real_size(struct carry_symbols *symbols, const struct variable *variable)
 {
@@ -175,6 +216,9 @@ static void plan_variable(struct carry *carry, const struct carry_options *optio
         return;
     carry->pair_count++;
     pair->why = reason_to_reset(old, new);
+    pair->is_restarted = old->is_thread_local && is_thread_same(carry, old, new);
+    if (pair->is_restarted)
+        pair->why = "thread-local: each thread starts with its initial value again";
     if (pair->why)
         pair->treatment = TREAT_RESET;
     else

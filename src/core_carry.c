@@ -90,11 +90,11 @@ static void free_findings(struct findings *findings)
     *findings = (struct findings){0};
 }
 
-/* { kept = { path, … }, converted, reset, conflicts, repointed, held, why = { path = reason } } */
+/* { kept = { path, … }, converted, reset, conflicts, repointed, held, restarted, why = { path = reason } } */
 static void push_findings(lua_State *L, const struct findings *findings)
 {
     static const char *const lists[CARRY_VERDICTS] = {
-        "kept", "converted", "reset", "conflicts", "repointed", "held", "held"};
+        "kept", "converted", "reset", "conflicts", "repointed", "held", "held", "restarted"};
     int table = lua_gettop(L) + 1;
     luaL_checkstack(L, CARRY_VERDICTS + 8, NULL);
     lua_createtable(L, 0, CARRY_VERDICTS + 1);
@@ -189,7 +189,7 @@ static int l_carry_commit(lua_State *L)
 }
 
 /* core.carry_findings(carry) -> what the run found: { kept = { path, … }, converted, reset, conflicts,
- * repointed, held, why = { path = reason } }, in no order */
+ * repointed, held, restarted, why = { path = reason } }, in no order */
 static int l_carry_findings(lua_State *L)
 {
     push_findings(L, &check_handle(L)->findings);

@@ -21,6 +21,7 @@ struct variable {            /* one with static storage in an image */
     const char *name;        /* "limit", "file_static", "function.static_inside" */
     const struct type *type; /* NULL: no debug info and no cdef */
     void *address;           /* in memory, NULL for a thread-local */
+    uint64_t thread_offset;  /* of a thread-local: in the image's initial values of those */
     uint64_t size;           /* bytes */
     bool is_exported;        /* an ELF dynamic symbol */
     bool is_writable;

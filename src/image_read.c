@@ -34,7 +34,9 @@ static void variable_of_symbol(struct image *image, const struct symbol *symbol,
         .name = symbol->name, .size = symbol->size, .is_exported = true,
         .is_writable = symbol->is_writable, .is_thread_local = symbol->kind == SYMBOL_THREAD_LOCAL,
     };
-    if (!variable->is_thread_local)
+    if (variable->is_thread_local)
+        variable->thread_offset = symbol->address;
+    else
         variable->address = (void *)(image->bias + symbol->address);
     if (image->declarations)
         variable->type = cdecl_symbol(image->declarations, symbol->name);
@@ -50,7 +52,9 @@ static void describe(struct image *image, const struct debug_variable *debug, st
         variable->name = debug->name;
         variable->size = type_complete(debug->type)->size;
         variable->is_writable = debug->is_thread_local || is_writable(image, debug->address);
-        if (!debug->is_thread_local)
+        if (debug->is_thread_local)
+            variable->thread_offset = debug->address;
+        else
             variable->address = (void *)(image->bias + debug->address);
     }
 }

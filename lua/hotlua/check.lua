@@ -76,7 +76,7 @@ local function late_fields(old, new, diff)
   function late.types()
     return compare(core.inspect_definitions(old), core.inspect_definitions(new), false)
   end
-  function late.migrate() return draft.write(old, new, diff) end
+  function late.migrate() return draft.write(old, new, { reset = M.lost(diff), why = diff.why }) end
   return late
 end
 
@@ -106,12 +106,25 @@ local function add_breaks(refused, old, new, diff)
   end
 end
 
+--- What a reload would lose: all that is reset, but for thread-locals that begin as they did.
+--- @param diff table { reset, restarted }
+--- @return string[] paths
+function M.lost(diff)
+  local begins_as_before, paths = {}, {}
+  for _, path in ipairs(diff.restarted) do begins_as_before[path] = true end
+  for _, path in ipairs(diff.reset) do
+    if not begins_as_before[path] then paths[#paths + 1] = path end
+  end
+  return paths
+end
+
 --- The whole comparison of two verified images. `types`, `functions` and `variables` list those
 --- that changed as { name, before, after } in C text (nil on the side where there is none);
 --- `migrate` is the text of a function to be filled in, nil when nothing would be lost.
 --- @param options table? of hot.load: `carry`, `cdef`
+--- `restarted` are those of `reset` that are thread-local and the same in the code as before.
 --- @return table { added, removed, changed, kept, converted, reset, conflicts, repointed, held,
---- why, refused, compatible, reasons, functions, variables, types, migrate }
+--- restarted, why, refused, compatible, reasons, functions, variables, types, migrate }
 function M.images(old, new, options)
   options = options or {}
   core.read_types(old, options.cdef)
@@ -120,7 +133,7 @@ function M.images(old, new, options)
   diff.added, diff.removed, diff.changed = M.exports(old, new)
   local plan, message = core.carry_plan(old, new, options.carry or "merge")
   local findings = plan and core.carry_describe(plan) or {}
-  for _, name in ipairs { "kept", "converted", "reset", "conflicts", "repointed", "held" } do
+  for _, name in ipairs { "kept", "converted", "reset", "conflicts", "repointed", "held", "restarted" } do
     diff[name] = sorted(findings[name] or {})
   end
   diff.why = findings.why or {}
@@ -128,7 +141,7 @@ function M.images(old, new, options)
   if not plan then refused[1] = message end
   add_breaks(refused, old, new, diff)
   local reasons = table.move(refused, 1, #refused, 1, {})
-  for _, path in ipairs(diff.reset) do
+  for _, path in ipairs(M.lost(diff)) do
     local why = diff.why[path]
     reasons[#reasons + 1] = ("'%s' would be reset%s"):format(path, why and " (" .. why .. ")" or "")
   end
