@@ -10,7 +10,7 @@ _hotlua_files() {
 _hotlua() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
     local commands="test inspect check stubs new help"
-    local options="-e -l -i -v -E -W - -- --version --help"
+    local options="-e -l -i -v -E -W - -- --watch --version --help"
     COMPREPLY=()
     if ((COMP_CWORD == 1)); then
         if [[ $cur == -* ]]; then

@@ -17,6 +17,7 @@ complete -c hotlua -n __fish_use_subcommand -o i -d 'A prompt after the script'
 complete -c hotlua -n __fish_use_subcommand -o v -d 'Show the version'
 complete -c hotlua -n __fish_use_subcommand -o E -d 'Ignore environment variables'
 complete -c hotlua -n __fish_use_subcommand -o W -d 'Turn warnings on'
+complete -c hotlua -n __fish_use_subcommand -l watch -d 'Run the script again when it changes'
 complete -c hotlua -n __fish_use_subcommand -l version -d 'Show the version'
 complete -c hotlua -n __fish_use_subcommand -l help -d 'Show a summary'
 

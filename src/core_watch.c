@@ -229,6 +229,22 @@ static int l_last_activity(lua_State *L)
     return 1;
 }
 
+static void on_interrupt(void *context)
+{
+    const struct listener *listener = context;
+    host_interrupt(listener->host);
+}
+
+/* core.interrupt_after(ms) -> handle: an error is raised in what this state runs then, whatever that is. */
+static int l_interrupt_after(lua_State *L)
+{
+    lua_Number ms = luaL_checknumber(L, 1);
+    lua_pushnil(L);
+    struct listener *listener = new_listener(L, lua_gettop(L));
+    listener->alarm = watch_alarm(uv_hrtime() + (uint64_t)(ms * 1e6), on_interrupt, listener);
+    return 1;
+}
+
 /* core.alarm(ms, f) -> handle.  f() once, also at a safe point of a script that never returns to the
  * loop. */
 static int l_alarm(lua_State *L)
@@ -244,7 +260,8 @@ void core_open_watch(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"watch_file", l_watch_file}, {"watch_directory", l_watch_directory},
-        {"last_activity", l_last_activity}, {"alarm", l_alarm}, {NULL, NULL},
+        {"last_activity", l_last_activity}, {"alarm", l_alarm},
+        {"interrupt_after", l_interrupt_after}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.listener");
     lua_pushvalue(L, -1);

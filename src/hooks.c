@@ -106,13 +106,18 @@ static void deliver_now(lua_State *L, struct emitted *emitted)
 
 static void pass_on(struct emitted *emitted, struct plugin *plugin)
 {
-    struct host *host = plugin->owner;
     lua_State *L = thread_lua();
     emitted->plugin = plugin;
-    if (L && host_of(L) == host)
+    if (L && host_of(L) == plugin->owner) {
         deliver_now(L, emitted);
+        return;
+    }
+    slot_lock();                 /* its owner does not go meanwhile */
+    if (plugin->owner)
+        host_post(plugin->owner, deliver, emitted);
     else
-        host_post(host, deliver, emitted);
+        free_emitted(emitted);
+    slot_unlock();
 }
 
 /* The plugin whose code called: the image of the return address. */

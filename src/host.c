@@ -301,8 +301,10 @@ static void on_signal(int number)
     int kept = errno;
     ending_signal = number;
     signal(number, SIG_DFL);
-    lua_sethook(main_host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
-    uv_async_send(&main_host->wake);
+    if (main_host) {             /* not between two runs of a watched script */
+        lua_sethook(main_host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+        uv_async_send(&main_host->wake);
+    }
     errno = kept;
 }
 
@@ -311,6 +313,11 @@ void host_interrupt(struct host *host)
     host->is_interrupted = true;
     lua_sethook(host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
     host_stop(host);
+}
+
+bool host_was_interrupted(struct host *host)
+{
+    return host->is_interrupted;
 }
 
 int host_exit_status(void)

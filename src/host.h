@@ -38,6 +38,7 @@ void host_stop(struct host *host);
 bool host_was_stopped(struct host *host);
 /* From any thread, while the host is open: raise "interrupted!" in the Lua code that it runs, or will run. */
 void host_interrupt(struct host *host);
+bool host_was_interrupted(struct host *host);
 /* +1: the loop stays alive for something awaited; -1: it came. */
 void host_await(struct host *host, int change);
 

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 struct options {
-    bool is_interactive, shows_version, runs_text, ignores_environment;
+    bool is_interactive, shows_version, runs_text, ignores_environment, is_watched;
     int script;              /* index in argv; argc if there is none */
     const char *bad;         /* the option that is none */
 };
@@ -49,7 +49,7 @@ int interpreter_call(lua_State *L, int arguments, int results)
     lua_insert(L, base);
     int status = lua_pcall(L, arguments, results, base);
     lua_remove(L, base);
-    if (status != LUA_OK && host_exit_status() == 0)
+    if (status != LUA_OK && host_exit_status() == 0 && !host_was_interrupted(host_of(L)))
         interpreter_report(L);
     else if (status != LUA_OK)
         lua_pop(L, 1);                   /* a signal ended it: that is no error */
@@ -103,6 +103,10 @@ static struct options read_options(int argc, char **argv)
         if (strcmp(option, "--") == 0) {
             options.script = i + 1;
             return options;
+        }
+        if (strcmp(option, "--watch") == 0) {
+            options.is_watched = true;
+            continue;
         }
         bool is_missing = takes_value(option) && option[2] == 0 && (++i >= argc || argv[i][0] == '-');
         if (!read_option(option, &options) || is_missing) {
@@ -264,6 +268,31 @@ static bool run_main_part(struct host *host, lua_State *L, int argc, char **argv
     return true;
 }
 
+/* Once more, whatever became of it; 1: it cannot be watched. */
+static int run_watched(struct host *host, lua_State *L, int argc, char **argv, const struct options *options)
+{
+    if (options->script >= argc || strcmp(argv[options->script], "-") == 0 || options->is_interactive) {
+        fprintf(stderr, "%s: '--watch' needs the file of a script\n", program);
+        return 1;
+    }
+    lua_getglobal(L, "require");
+    lua_pushliteral(L, "hotlua.rerun");
+    if (interpreter_call(L, 1, 1) != LUA_OK)
+        return 1;
+    lua_getfield(L, -1, "start");
+    lua_pushstring(L, argv[options->script]);
+    if (interpreter_call(L, 1, 0) != LUA_OK)
+        return 1;
+    bool is_begun = options->ignores_environment || run_environment(L);
+    if (is_begun && run_options(L, argv, options->script) && run_main_part(host, L, argc, argv, options) &&
+        !host_was_stopped(host))
+        host_run(host);
+    lua_getfield(L, -1, "finish");
+    if (interpreter_call(L, 0, 1) != LUA_OK)
+        return 1;
+    return lua_toboolean(L, -1) ? INTERPRETER_AGAIN : 0;
+}
+
 int interpreter_run(struct host *host, lua_State *L, int argc, char **argv)
 {
     if (argc > 0 && argv[0][0])
@@ -283,6 +312,8 @@ int interpreter_run(struct host *host, lua_State *L, int argc, char **argv)
     if (options.shows_version)
         print_version();
     make_arg_table(L, argc, argv, options.script);
+    if (options.is_watched)
+        return run_watched(host, L, argc, argv, &options);
     bool is_interactive = options.is_interactive;
     if (!options.ignores_environment && !run_environment(L))
         return 1;

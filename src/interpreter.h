@@ -7,6 +7,7 @@
 
 /* Do what the command line says, then run the event loop until nothing is left to wait for. The
  * exit status: 1 after an error, which has been written to stderr. */
+enum { INTERPRETER_AGAIN = -1 };          /* a watched script has changed: once more, in another state */
 int interpreter_run(struct host *host, lua_State *L, int argc, char **argv);
 
 /* Does the command line say -E (the environment's LUA_* variables are not looked at)? Asked before

@@ -45,8 +45,13 @@ static void remove_copies(void)
         stage_cleanup();
 }
 
-static int run(struct run *run, lua_State *L)
+static int run(struct run *run)
 {
+    lua_State *L = luaL_newstate();
+    if (!L) {
+        fprintf(stderr, "hotlua: out of memory\n");
+        return 1;
+    }
     if (interpreter_ignores_environment(run->argc, run->argv)) {
         lua_pushboolean(L, 1);
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
@@ -75,15 +80,13 @@ int main(int argc, char **argv)
 {
     if (argc == 2 && strcmp(argv[1], PROBE_ARGUMENT) == 0)
         return probe_serve();
-    lua_State *L = luaL_newstate();
-    if (!L) {
-        fprintf(stderr, "hotlua: out of memory\n");
-        return 1;
-    }
     remove_copies();
     atexit(remove_copies);
     struct run started = {.argc = argc, .argv = argv};
-    int status = run(&started, L);
+    int status;
+    do {
+        status = run(&started);
+    } while (status == INTERPRETER_AGAIN);
     watch_shutdown();
     return status;
 }

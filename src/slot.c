@@ -163,6 +163,8 @@ static slot_entry *entry_for(const struct slot *slot, const struct export *expor
     return export->thunk;
 }
 
+/* Taking up and leaving ------------------------------------------------------------------------ */
+
 /* Has it been called, so that the next call may go straight into the plugin? */
 static bool is_awake(slot_entry *usual)
 {
@@ -170,15 +172,13 @@ static bool is_awake(slot_entry *usual)
 }
 
 /* The owner's list of plugins that have slots awake: arming goes through that. */
-static void count_awake(struct plugin *plugin, int change)
+static void list_awake(struct plugin *plugin, bool is_awake_now)
 {
     struct slot_owner *owner = plugin->owner;
-    unsigned before = plugin->awake;
-    plugin->awake += (unsigned)change;
-    if (!owner || (before == 0) == (plugin->awake == 0))
+    struct plugin **place = owner ? &owner->awake : NULL;
+    if (!place)
         return;
-    struct plugin **place = &owner->awake;
-    if (before == 0) {
+    if (is_awake_now) {
         plugin->next_awake = *place;
     } else {
         while (*place != plugin)
@@ -187,6 +187,39 @@ static void count_awake(struct plugin *plugin, int change)
     }
     *place = plugin;
 }
+
+static void count_awake(struct plugin *plugin, int change)
+{
+    unsigned before = plugin->awake;
+    plugin->awake += (unsigned)change;
+    if ((before == 0) != (plugin->awake == 0))
+        list_awake(plugin, before == 0);
+}
+
+void plugin_leave(struct plugin *plugin)
+{
+    slot_lock();
+    for (struct slot *slot = plugin->slots; slot; slot = slot->next)
+        __atomic_store_n(&slot->entry, slot->usual, __ATOMIC_RELEASE);
+    if (plugin->awake > 0)
+        list_awake(plugin, false);
+    plugin->owner = NULL;
+    plugin->left = plugin->live ? image_retain(plugin->live) : NULL;
+    slot_unlock();
+}
+
+void plugin_take_up(struct plugin *plugin, void *owner)
+{
+    slot_lock();
+    plugin->owner = owner;
+    plugin->left = NULL;
+    plugin->crash_policy = plugin->timeout_ms = 0;
+    if (plugin->awake > 0)
+        list_awake(plugin, true);
+    slot_unlock();
+}
+
+/* Binding ------------------------------------------------------------------------------------ */
 
 /* `bound` goes first: an old thunk that meets a new export sees that it is not meant and passes the
  * call on to export->thunk. */

@@ -64,6 +64,7 @@ struct plugin {
     unsigned timeout_ms;     /* 0: none */
     struct heap *heap;       /* its typed objects, NULL: none yet */
     bool is_closed;
+    struct image *left;      /* retained: its live image while no Lua state has it (plugin_leave) */
     volatile bool is_shared; /* other Lua states than the owner's have it */
     volatile bool is_held;   /* hold.h; the holder's thread: */
     unsigned long holder;
@@ -97,6 +98,9 @@ void slot_unlock(void);
 /* The plugin of that name, made if there is none; a closed one of the same name is taken up again
  * with its slots. NULL with error if one of that name is open. */
 struct plugin *plugin_create(const char *name, const char *path, void *owner, struct error *error);
+/* Its owner goes, the plugin stays as it is; and another owner takes it up, with the reference that `left` held. */
+void plugin_leave(struct plugin *plugin);
+void plugin_take_up(struct plugin *plugin, void *owner);
 struct plugin *plugin_find(const char *name);             /* open ones only */
 struct plugin *plugin_next(struct plugin *after);         /* NULL starts; open ones only */
 

@@ -2,6 +2,7 @@
 local build = require "hotlua.build"
 local core = require "hotlua.core"
 local event = require "hotlua.event"
+local new_image = require("hotlua.image").new
 local options_of = require "hotlua.options"
 local reload = require "hotlua.reload"
 local reports = require "hotlua.report"
@@ -366,6 +367,15 @@ local function new_owner(path, options)
   return owner
 end
 
+-- The image that was live in the state before this one is live here; a file that has changed since is a reload.
+local function take_up(owner, handle)
+  owner.generation = core.image_info(handle).generation
+  owner.live = new_image(handle, owner.plugin, owner.generation)
+  owner.images[1] = owner.live
+  owner.loaded_at = os.time()
+  owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api)
+end
+
 -- Everything of hot.load that may fail; on failure nothing is left.
 local function open_plugin(owner)
   if needs_build(owner) then
@@ -373,7 +383,8 @@ local function open_plugin(owner)
     if not ok then return message end
   end
   local report = reload.run(owner, { kind = "load" })
-  if not report.ok then return report.error end
+  if not report.ok and not owner.live then return report.error end
+  if not report.ok then task.on_error(report.error, "hot.load") end
   local ok, message = pcall(start_watching, owner)
   if not ok then return message end
   return nil
@@ -389,7 +400,9 @@ function M.load(path, given)
   end
   local options = options_of.read(given)
   local owner = new_owner(path, options)
-  local handle, message = core.plugin_create(owner.name, owner.path)
+  local handle, message = core.take_up(owner.name, owner.path)
+  local left = handle and message
+  if not handle then handle, message = core.plugin_create(owner.name, owner.path) end
   if not handle then error(message, 2) end
   owner.handle = handle
   core.set_guard(handle, options.guard.crash or "rollback", options.guard.timeout_ms or 0)
@@ -398,6 +411,7 @@ function M.load(path, given)
   }, Plugin)
   owners[owner.plugin] = owner
   open[#open + 1] = owner
+  if left then take_up(owner, left) end
   local ok, problem = xpcall(open_plugin, debug.traceback, owner)
   if ok and not problem then return owner.plugin end
   owner.plugin:close()
@@ -424,8 +438,29 @@ end
 --- The private state of a plugin, for the rest of hotlua.
 M.owner_of = owner_of
 
+-- Closes the state's side of a plugin, whose live image the next state takes up.
+local function leave(owner)
+  owner.is_closed = true
+  stop_watching(owner)
+  for _, image in ipairs(owner.kept) do retire.unload(owner, image, true) end
+  core.release_callbacks(owner.handle)
+  core.plugin_leave(owner.handle)
+end
+
+local is_left_open = false
+
+--- At the end of this state its plugins stay loaded, for the state that comes after it.
+function M.leave_open()
+  is_left_open = true
+end
+
 --- Unloads every plugin, in the order of loading.
 function M.close_all()
+  if is_left_open then
+    for _, owner in ipairs { table.unpack(open) } do leave(owner) end
+    open = {}
+    return
+  end
   for _, owner in ipairs { table.unpack(open) } do owner.plugin:close() end
 end
 

@@ -56,6 +56,14 @@ local function fire(list, what, ...)
   end
 end
 
+-- In the next turn of the loop: who adds a handler may add another first.
+local function soon(fn)
+  task.start("a worker's messages", function()
+    task.sleep(0)
+    fn()
+  end)
+end
+
 -- The starter's side ------------------------------------------------------------------------------
 
 local Worker = { __name = "hotlua.worker" }
@@ -115,7 +123,7 @@ end
 --- @return table subscription with `:off()`
 function Worker:on(event, fn)
   local subscription = add_handler(self.handlers, event, fn)
-  if self.held[1] then core.alarm(0, function() flush(self) end) end
+  if self.held[1] then soon(function() flush(self) end) end
   return subscription
 end
 
@@ -236,7 +244,7 @@ end
 --- @return table subscription with `:off()`
 function Parent:on(event, fn)
   local subscription = add_handler(inside.handlers, event, fn)
-  core.alarm(0, take_letters)
+  soon(take_letters)
   return subscription
 end
 

@@ -14,6 +14,7 @@ options (those of lua5.4):
   -v               show the version
   -E               ignore environment variables
   -W               turn warnings on
+  --watch          run the script again when its file changes, the plugins kept
   --               end of options
   -                the script is standard input
   --version        show the version
