@@ -141,15 +141,15 @@ describe("state", function()
   it("of threads is no reason to refuse where the code says the same", function()
     local source = "%s counter = %s; static _Thread_local char name[8] = \"abc\";" ..
       "int f(void) { return counter + name[0]; }"
-    local before = source:format("_Thread_local int", "3")
-    local diff = check(before, before .. "int more;")
+    local first = source:format("_Thread_local int", "3")
+    local diff = check(first, first .. "int more;")
     assert.is_true(diff.compatible)
     assert.is_nil(diff.migrate)
     assert.are.same({ "counter", "name" }, diff.reset)
     assert.are.same(diff.reset, diff.restarted)
     assert.matches("thread%-local: each thread starts with its initial value again", diff.why.counter)
-    for _, after in ipairs { { "_Thread_local int", "4" }, { "_Thread_local long", "3" }, { "int", "3" } } do
-      diff = check(before, source:format(table.unpack(after)))
+    for _, other in ipairs { { "_Thread_local int", "4" }, { "_Thread_local long", "3" }, { "int", "3" } } do
+      diff = check(first, source:format(table.unpack(other)))
       assert.are.same({ "name" }, diff.restarted)
       assert.is_false(diff.compatible)
     end

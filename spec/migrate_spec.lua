@@ -34,6 +34,32 @@ describe("migrate", function()
     assert.are.equal(first, bytes())
     assert.are.equal(1, plugin:info().generation)
   end)
+
+  it("undoes also what it did to the old image, in variables and in calls", function()
+    local source = [[
+      int n = 1, zero;
+      static char name[9000];
+      int count(void) { static int calls; return ++calls; }
+      void set(int i, int c) { name[i] = c; }
+      int get(int i) { return name[i]; }
+    ]]
+    local plugin = t.load(source, {
+      migrate = function(new, old)
+        old.api.n, old.api.zero = 77, 5
+        old.api.count()
+        old.api.set(8000, 3)
+        new.api.n = old.api.n
+        error "no way"
+      end,
+    })
+    plugin.api.count()
+    plugin.api.set(8000, 2)
+    local none, report = t.swap(plugin, source .. "int more;")
+    assert.is_nil(none)
+    assert.matches("no way", report.error)
+    local api = plugin.api
+    assert.are.same({ 1, 0, 2, 2 }, { api.n, api.zero, api.get(8000), api.count() })
+  end)
 end)
 
 describe("rollback", function()
@@ -123,5 +149,69 @@ describe("dump and restore", function()
     fresh:restore(values)
     assert.are.same(values, fresh:dump())
     assert.are.equal(-3, fresh.api.table.rows[2].a)
+  end)
+
+  it("bring back unions and texts by pointer, and leave out what has no plain form", function()
+    local source = [[
+      union { _Bool b; int i; double d; char bytes[8]; } u[3];
+      struct { int n; union { _Bool flag; double weight; }; int *p; } s;
+      const char *label, *labels[3]; struct { int n; short rest[]; } flexible = { 3, { 1, 2 } };
+      double zero; int (*handler)(void);
+    ]]
+    local plugin = t.load(source)
+    local api = plugin.api
+    api.u[0].d, api.u[1].i, api.u[2].bytes = 0.1, 2, "\2bytes"
+    api.s.weight, api.s.n, api.label, api.labels[1], api.zero = 0x1.0000000000002p0, 4, "one", "two", -0.0
+    api.flexible.n = 5
+    local fresh = t.load(source)
+    fresh:restore(plugin:dump())
+    local now = fresh.api
+    assert.are.same({ 0.1, 2, "\2bytes" }, { now.u[0].d, now.u[1].i, hot.string(now.u[2].bytes) })
+    assert.are.same({ 4, "one", "two" }, { now.s.n, now.label, now.labels[1] })
+    assert.are.equal(0x1.0000000000002p0, now.s.weight)
+    assert.are.same({ -math.huge, 5 }, { 1 / now.zero, now.flexible.n })
+  end)
+
+  local function serialize(value)
+    if type(value) ~= "table" then return ("%q"):format(value) end
+    local parts = {}
+    for key, inner in pairs(value) do parts[#parts + 1] = ("[%q] = %s"):format(key, serialize(inner)) end
+    table.sort(parts)
+    return "{ " .. table.concat(parts, ", ") .. " }"
+  end
+
+  it("go into a fresh process, to the last bit", function()
+    local path = t.build [[
+      #include <stdint.h>
+      int64_t smallest, largest; uint64_t all; double tenth, infinite; float third; _Bool yes; char text[6];
+      enum colour { RED, GREEN } colour; struct { long grid[2][3]; unsigned long wide : 40; } table;
+      int next(void) { static int calls; return ++calls; }
+    ]]
+    local plugin = t.load(path)
+    local api = plugin.api
+    api.smallest, api.largest, api.all = math.mininteger, math.maxinteger, -1
+    api.tenth, api.infinite, api.third, api.yes = 0.1, -math.huge, 1 / 3, true
+    api.text, api.colour = "a\0\nb", 1
+    api.table.grid[1][2], api.table.wide = (1 << 53) + 1, (1 << 40) - 1
+    api.next()
+    local values = serialize(plugin:dump())
+    local script = t.write(t.tmpdir() .. "/restore.lua", ([[
+      local plugin = require("hotlua").load(%q, { watch = false })
+      plugin:restore(%s)
+      local values = plugin:dump()
+      assert(plugin.api.next() == 2 and values.table.grid[2][3] == (1 << 53) + 1)
+      local function serialize(value)
+        if type(value) ~= "table" then return ("%%q"):format(value) end
+        local parts = {}
+        for key, inner in pairs(value) do parts[#parts + 1] = ("[%%q] = %%s"):format(key, serialize(inner)) end
+        table.sort(parts)
+        return "{ " .. table.concat(parts, ", ") .. " }"
+      end
+      io.write(serialize(values))
+    ]]):format(path, values))
+    local pipe = io.popen(("'%s' '%s' 2>&1"):format(require("luv").exepath(), script))
+    local output = pipe:read "a"
+    pipe:close()
+    assert.are.equal(values, output)
   end)
 end)

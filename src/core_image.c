@@ -124,6 +124,54 @@ static int l_reset_to_pristine(lua_State *L)
     return 0;
 }
 
+/* Saved data --------------------------------------------------------------------------------- */
+
+struct saved {               /* what an image's writable data held at one instant */
+    struct image *image;
+    struct pristine *data;   /* NULL: the image has none, or dropped */
+};
+
+static struct saved *check_saved(lua_State *L)
+{
+    return luaL_checkudata(L, 1, "hotlua.saved");
+}
+
+/* core.save_data(image) -> saved; raises when memory is out. */
+static int l_save_data(lua_State *L)
+{
+    struct image *image = core_check_image(L, 1);
+    struct saved *saved = lua_newuserdatauv(L, sizeof *saved, 0);
+    *saved = (struct saved){0};
+    luaL_setmetatable(L, "hotlua.saved");
+    if (!image->pristine)
+        return 1;
+    saved->data = pristine_take(image);
+    if (!saved->data)
+        return luaL_error(L, "%s: out of memory", image->source);
+    saved->image = image_retain(image);
+    return 1;
+}
+
+/* core.drop_data(saved): frees it. */
+static int l_drop_data(lua_State *L)
+{
+    struct saved *saved = check_saved(L);
+    pristine_free(saved->data);
+    if (saved->image)
+        image_release(saved->image);
+    *saved = (struct saved){0};
+    return 0;
+}
+
+/* core.restore_data(saved): the image's writable data is again as it was; then as core.drop_data. */
+static int l_restore_data(lua_State *L)
+{
+    struct saved *saved = check_saved(L);
+    if (saved->data && saved->image->is_mapped)
+        pristine_restore(saved->data);
+    return l_drop_data(L);
+}
+
 /* core.stage_directory() -> the process's directory of private copies */
 static int l_stage_directory(lua_State *L)
 {
@@ -153,11 +201,15 @@ void core_open_image(lua_State *L)
         {"image_info", l_image_info}, {"set_state", l_set_state}, {"is_inside", l_is_inside},
         {"is_outdated", l_is_outdated}, {"same_content", l_same_content},
         {"reset_to_pristine", l_reset_to_pristine}, {"sha256", l_sha256},
-        {"stage_directory", l_stage_directory}, {NULL, NULL},
+        {"stage_directory", l_stage_directory}, {"save_data", l_save_data}, {"drop_data", l_drop_data},
+        {"restore_data", l_restore_data}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.image");
     lua_pushcfunction(L, l_gc);
     lua_setfield(L, -2, "__gc");
-    lua_pop(L, 1);
+    luaL_newmetatable(L, "hotlua.saved");
+    lua_pushcfunction(L, l_drop_data);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 2);
     luaL_setfuncs(L, functions, 0);
 }

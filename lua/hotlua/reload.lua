@@ -369,6 +369,7 @@ end
 function Transaction:migrate()
   local migrate = self.owner.options.migrate
   if not migrate or not self.owner.live then return end
+  self.before_migrate = core.save_data(self.owner.live.handle)
   migrate(self.new, self.owner.live, self.report)
   self:refuse_if_cancelled("migrate")
 end
@@ -380,6 +381,7 @@ function Transaction:commit()
   local old = owner.live
   core.bind(owner.handle, self.new_handle, self.new.generation)
   if self.carry then core.carry_commit(self.carry) end
+  if self.before_migrate then core.drop_data(self.before_migrate) end
   owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   self.new.is_new = nil
   owner.live, owner.generation = self.new, math.max(owner.generation, self.new.generation)
@@ -396,9 +398,10 @@ end
 
 -- Failure -----------------------------------------------------------------------------------------
 
---- Gives heap objects back what the carry has changed in them; all else it wrote is in the new image. While the
---- threads that use the plugin are still stopped.
+--- Gives the live image's variables back what `migrate` has changed in them, and heap objects what the carry has; all
+--- else is in the new image. While the threads that use the plugin are still stopped.
 function Transaction:undo()
+  if self.before_migrate then core.restore_data(self.before_migrate) end
   if self.carry then core.carry_close(self.carry) end
 end
 
