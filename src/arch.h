@@ -19,6 +19,9 @@ struct slot;
  * call_push_slot pushes a closure instead. */
 void *arch_make_stub(struct slot *slot);
 
+/* The slot whose stub that is, NULL: it is none. */
+struct slot *arch_slot_of_stub(const void *stub);
+
 /* A C function pointer of any signature that jumps to *target on every call (for callbacks into
  * the live image from C). It gets there with `target` itself in r11 (x86-64) or x17 (aarch64). Lives
  * for ever, NULL as above. */

@@ -4,6 +4,7 @@
 #include "arch.h"
 
 #include <pthread.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -17,6 +18,21 @@ static struct pool {
     size_t left;
     bool is_refused;         /* the system allows no new executable memory: do not ask again */
 } pools[ARCH_STUB_KINDS];
+
+/* The pages of slots' stubs, newest first. */
+static struct page {
+    unsigned char *code;
+    struct page *next;
+} *slot_pages;
+
+static void remember_page(unsigned char *code)
+{
+    struct page *page = malloc(sizeof *page);
+    if (!page)
+        return;
+    *page = (struct page){code, slot_pages};
+    slot_pages = page;
+}
 
 static void refill(struct pool *pool, enum arch_stub kind)
 {
@@ -35,6 +51,8 @@ static void refill(struct pool *pool, enum arch_stub kind)
     }
     __builtin___clear_cache((char *)code, (char *)code + page);
     *pool = (struct pool){.code = code, .data = data, .left = count};
+    if (kind == ARCH_STUB_SLOT)
+        remember_page(code);
 }
 
 static void *make(enum arch_stub kind, void *word)
@@ -57,6 +75,20 @@ static void *make(enum arch_stub kind, void *word)
 void *arch_make_stub(struct slot *slot)
 {
     return make(ARCH_STUB_SLOT, slot);
+}
+
+struct slot *arch_slot_of_stub(const void *stub)
+{
+    size_t size = (size_t)sysconf(_SC_PAGESIZE);
+    struct slot *slot = NULL;
+    pthread_mutex_lock(&lock);
+    for (const struct page *page = slot_pages; page && !slot; page = page->next) {
+        size_t offset = (uintptr_t)stub - (uintptr_t)page->code;
+        if (offset < size)
+            slot = ((void **)(page->code + size))[offset / ARCH_STUB_SIZE];
+    }
+    pthread_mutex_unlock(&lock);
+    return slot;
 }
 
 void *arch_make_jump(void *volatile *target)

@@ -9,6 +9,12 @@ void *arch_make_stub(struct slot *slot)
     return NULL;
 }
 
+struct slot *arch_slot_of_stub(const void *stub)
+{
+    (void)stub;
+    return NULL;
+}
+
 void *arch_make_jump(void *volatile *target)
 {
     (void)target;

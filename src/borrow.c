@@ -72,6 +72,20 @@ static void find_caller(lua_State *L, char *where, size_t size)
     }
 }
 
+/* Raise with the place of the function that asks in front. */
+static void refuse(lua_State *L, const char *format, ...)
+{
+    char where[sizeof ((struct borrow *)0)->where];
+    va_list arguments;
+    find_caller(L, where, sizeof where);
+    lua_pushfstring(L, "%s: ", where);
+    va_start(arguments, format);
+    lua_pushvfstring(L, format, arguments);
+    va_end(arguments);
+    lua_concat(L, 2);
+    lua_error(L);
+}
+
 void borrow_begin(lua_State *L, struct borrow *borrow)
 {
     find_caller(L, borrow->where, sizeof borrow->where);
@@ -86,8 +100,8 @@ void borrow_begin(lua_State *L, struct borrow *borrow)
     }
     pthread_mutex_unlock(&lock);
     if (holder.is_open)
-        luaL_error(L, "variable '%s' is already borrowed%s at %s", borrow->variable,
-                   holder.is_mutable ? " mutably" : "", holder.where);
+        refuse(L, "variable '%s' is already borrowed%s at %s", borrow->variable,
+               holder.is_mutable ? " mutably" : "", holder.where);
 }
 
 void borrow_end(struct borrow *borrow)
@@ -147,13 +161,13 @@ static void find_variable(lua_State *L, struct plugin *plugin, const char *name,
     struct error error = {0};
     struct image *live = plugin_live(plugin);
     if (!live)
-        luaL_error(L, "plugin '%s' is closed", plugin->name);
+        refuse(L, "plugin '%s' is closed", plugin->name);
     if (!image_find_variable(live, name, variable, &error))
-        luaL_error(L, "cannot borrow: %s", error.text);
+        refuse(L, "cannot borrow: %s", error.text);
     if (!variable->type)
-        luaL_error(L, "cannot borrow '%s': its type is not known: compile with -g", name);
+        refuse(L, "cannot borrow '%s': its type is not known: compile with -g", name);
     if (variable->is_thread_local)
-        luaL_error(L, "cannot borrow '%s': each thread has one of its own", name);
+        refuse(L, "cannot borrow '%s': each thread has one of its own", name);
 }
 
 /* core.borrow(plugin, name), core.borrow_mut(plugin, name) -> view */
@@ -165,7 +179,7 @@ static int push_borrow(lua_State *L, bool is_mutable)
     find_variable(L, plugin, luaL_checkstring(L, 2), &variable);
     const struct type *type = type_complete(variable.type);
     if (is_mutable && (!variable.is_writable || type->is_const))
-        return luaL_error(L, "cannot borrow const variable '%s' mutably", lua_tostring(L, 2));
+        refuse(L, "cannot borrow const variable '%s' mutably", lua_tostring(L, 2));
     if (type->plain->kind == TYPE_POINTER)       /* a view of the pointer, not of what it points to */
         type = types_array_of(type->table, type, 1);
     struct borrow *borrow = lua_newuserdatauv(L, sizeof *borrow, 0);

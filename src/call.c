@@ -136,6 +136,50 @@ void call_push_function(lua_State *L, void *address, const struct type *type, st
     lua_pushcclosure(L, call_closure, 1);
 }
 
+void *call_native_pointer(lua_State *L, int index, const struct type **type)
+{
+    if (lua_tocfunction(L, index) != call_closure || !lua_getupvalue(L, index, 1))
+        return NULL;
+    const struct bare *bare = luaL_testudata(L, -1, "hotlua.function");
+    lua_pop(L, 1);
+    if (!bare)
+        return NULL;
+    const struct image *image = bare->export.image;
+    if (image && !image->is_mapped)
+        luaL_error(L, "'%s' belongs to an image that has been unloaded", bare->name);
+    *type = bare->export.type;
+    return bare->export.target;
+}
+
+/* The slot of a plugin's function, NULL if it is none. */
+static struct slot *slot_at(lua_State *L, int index)
+{
+    lua_CFunction function = lua_tocfunction(L, index);
+    if (function != call_closure)
+        return function ? arch_slot_of_stub((void *)function) : NULL;
+    if (!lua_getupvalue(L, index, 1))
+        return NULL;
+    struct slot *slot = lua_islightuserdata(L, -1) ? lua_touserdata(L, -1) : NULL;
+    lua_pop(L, 1);
+    return slot;
+}
+
+void *call_native(lua_State *L, int index)
+{
+    const struct type *type;
+    struct slot *slot = slot_at(L, index);
+    if (!slot)
+        return call_native_pointer(L, index, &type);
+    slot_lock();
+    struct image *live = plugin_live(slot->plugin);
+    const struct export *export = live ? image_find_export(live, slot->name) : NULL;
+    void *target = export ? export->target : NULL;
+    slot_unlock();
+    if (!target)
+        call_absent(L, slot);
+    return target;
+}
+
 void call_open(lua_State *L)
 {
     (void)L;

@@ -244,6 +244,29 @@ void *callback_address(lua_State *L, int index)
     return object && *object ? (*object)->pointer : NULL;
 }
 
+/* Is a value of the one passed as one of the other? Pointers are, to whatever they point. */
+static bool is_passed_alike(const struct type *a, const struct type *b)
+{
+    const struct type *x = type_plain(a), *y = type_plain(b);
+    bool is_pointer = x->kind == TYPE_POINTER && y->kind == TYPE_POINTER;
+    bool is_integer = (x->kind == TYPE_INT || x->kind == TYPE_ENUM) &&
+                      (y->kind == TYPE_INT || y->kind == TYPE_ENUM);
+    return is_pointer || (is_integer && x->size == y->size && x->is_signed == y->is_signed) ||
+           types_same(x, y);
+}
+
+bool callback_may_serve(lua_State *L, int index, const struct type *type)
+{
+    struct callback **object = test_object(L, index);
+    const struct type *own = object && *object ? (*object)->signature->type : NULL;
+    if (!own || own->count != type->count || !is_passed_alike(own->target, type->target))
+        return false;
+    for (uint64_t i = 0; i < type->count; i++)
+        if (!is_passed_alike(own->parameters[i].type, type->parameters[i].type))
+            return false;
+    return true;
+}
+
 static const struct type *check_function_type(lua_State *L, int index)
 {
     const struct type *type = object_check_type(L, index)->plain;

@@ -20,6 +20,8 @@ void *callback_of(lua_State *L, int index, const struct type *type, struct plugi
 bool callback_push_function(lua_State *L, const void *address);
 /* The pointer of the hot.callback object at index, NULL if the value is none (or was freed). */
 void *callback_address(lua_State *L, int index);
+/* May C call the hot.callback object at index as a function of that type? */
+bool callback_may_serve(lua_State *L, int index, const struct type *type);
 
 /* Free all of a plugin's callbacks in this state (when it is closed). */
 void callback_release_plugin(lua_State *L, struct plugin *plugin);

@@ -96,6 +96,25 @@ static const struct symbol *symbol_at(const struct image *image, uint64_t addres
     return best;
 }
 
+/* A variable that only the debug info knows. */
+static const struct variable *variable_at(struct image *image, uintptr_t address)
+{
+    size_t count;
+    const struct variable *variables = image_variables(image, &count);
+    for (size_t i = 0; i < count; i++) {
+        const struct variable *variable = &variables[i];
+        if (variable->address && address - (uintptr_t)variable->address < variable->size)
+            return variable;
+    }
+    return NULL;
+}
+
+static void set_symbol(lua_State *L, const char *name, uintptr_t offset)
+{
+    set_string(L, "symbol", name);
+    set_integer(L, "offset", (lua_Integer)offset);
+}
+
 static void describe_in_image(lua_State *L, struct image *image, uintptr_t address)
 {
     struct debug_line line = {0};
@@ -109,12 +128,14 @@ static void describe_in_image(lua_State *L, struct image *image, uintptr_t addre
     if (image->debug && debuginfo_line(image->debug, in_file, &line)) {
         set_string(L, "source", line.file);
         set_integer(L, "line", line.line);
-        set_string(L, "symbol", line.function);
     }
-    if (symbol) {
-        set_string(L, "symbol", symbol->name);
-        set_integer(L, "offset", (lua_Integer)(in_file - symbol->address));
-    }
+    const struct variable *variable = symbol || line.function ? NULL : variable_at(image, address);
+    if (symbol)
+        set_symbol(L, symbol->name, in_file - symbol->address);
+    else if (line.function)
+        set_symbol(L, line.function, in_file - line.start);
+    else if (variable)
+        set_symbol(L, variable->name, address - (uintptr_t)variable->address);
 }
 
 /* core.symbolize(address) -> { file, symbol, offset, source, line, plugin, generation } | nil */
@@ -133,10 +154,8 @@ static int l_symbolize(lua_State *L)
         return 0;
     lua_createtable(L, 0, 3);
     set_string(L, "file", info.dli_fname);
-    if (info.dli_sname) {
-        set_string(L, "symbol", info.dli_sname);
-        set_integer(L, "offset", (lua_Integer)(address - (uintptr_t)info.dli_saddr));
-    }
+    if (info.dli_sname)
+        set_symbol(L, info.dli_sname, address - (uintptr_t)info.dli_saddr);
     return 1;
 }
 
@@ -147,12 +166,11 @@ static int l_self(lua_State *L)
 {
     struct error error = {0};
     struct stage *stage = stage_copy("/proc/self/exe", "self", &error);
-    struct image *image = stage ? image_verify(stage, "/proc/self/exe", &error) : NULL;
-    if (image && image_adopt_program(image, &error)) {
+    struct image *image = stage ? image_of_program(stage, "/proc/self/exe", &error) : NULL;
+    if (image) {
         core_push_image(L, image);
         return 1;
     }
-    image_release(image);
     lua_pushnil(L);
     lua_pushstring(L, error.text);
     return 2;

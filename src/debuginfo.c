@@ -53,8 +53,8 @@ struct types *debuginfo_types(struct debuginfo *debug)
 
 /* ---- Source lines ---- */
 
-/* Name of the innermost function, also an inlined one, whose code the address is. */
-static const char *find_function(struct unit *unit, uint64_t address)
+/* The innermost function, also an inlined one, whose code the address is. */
+static const char *find_function(struct unit *unit, uint64_t address, uint64_t *start)
 {
     struct walk walk;
     struct die die;
@@ -65,12 +65,15 @@ static const char *find_function(struct unit *unit, uint64_t address)
         bool is_function = die.tag == DW_TAG_subprogram || die.tag == DW_TAG_inlined_subroutine;
         bool has_code = die_has(&die, AT_LOW_PC) || die_has(&die, AT_RANGES);
         bool is_around = false;
+        Dwarf_Die handle;
         if (has_code && (is_function || die.tag == DW_TAG_lexical_block)) {
-            Dwarf_Die handle = die_handle(&die);
+            handle = die_handle(&die);
             is_around = dwarf_haspc(&handle, address) > 0;
         }
-        if (is_around && is_function)
+        if (is_around && is_function) {
             name = die_name(&die);
+            dwarf_entrypc(&handle, start);
+        }
         if (!is_around && !debuginfo_is_scope(die.tag))
             walk_skip(&walk, &die);
     }
@@ -99,7 +102,8 @@ static bool find_line(struct debuginfo *debug, uint64_t address, struct debug_li
     if (!file || dwarf_lineno(found, &line->line) != 0 || line->line <= 0)
         return false;
     line->file = absolute_path(unit, file);
-    line->function = types_string(debug->types, find_function(unit->split ? unit->split : unit, address));
+    unit = unit->split ? unit->split : unit;
+    line->function = types_string(debug->types, find_function(unit, address, &line->start));
     return true;
 }
 

@@ -22,6 +22,7 @@ struct debug_line {
     const char *file;        /* as the debug info spells it, absolute where it can be made so */
     int line;
     const char *function;    /* innermost function whose code this is, NULL if unknown */
+    uint64_t start;          /* where that one's code begins, as the file's addresses */
 };
 
 /* Open the debug information of the ELF file at `path`. `source_directory` (may be NULL) is where

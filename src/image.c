@@ -144,19 +144,29 @@ static void rebase_exports(struct image *image)
     }
 }
 
-struct image *image_examine(struct stage *stage, const char *source, struct error *error)
+/* elf_check, or elf_check_program. */
+typedef bool check_function(const void *bytes, size_t size, const char *name, struct elf_facts *facts,
+                            struct error *error);
+
+static struct image *examine_as(check_function *check, struct stage *stage, const char *source,
+                                struct error *error)
 {
     struct image *image = calloc(1, sizeof *image);
     image->references = 1;
     image->stage = stage;
     image->source = strdup(source);
-    if (!elf_check(stage_bytes(stage), stage_size(stage), source, &image->facts, error)) {
+    if (!check(stage_bytes(stage), stage_size(stage), source, &image->facts, error)) {
         error_set_stage(error, "verify", "%s", strdupa(error->text));
         image_release(image);
         return NULL;
     }
     make_exports(image);
     return image;
+}
+
+struct image *image_examine(struct stage *stage, const char *source, struct error *error)
+{
+    return examine_as(elf_check, stage, source, error);
 }
 
 struct image *image_verify(struct stage *stage, const char *source, struct error *error)
@@ -261,9 +271,12 @@ static int take_first_bias(struct dl_phdr_info *info, size_t size, void *context
     return 1;
 }
 
-bool image_adopt_program(struct image *image, struct error *error)
+struct image *image_of_program(struct stage *stage, const char *source, struct error *error)
 {
     struct image_options options = {0};
+    struct image *image = examine_as(elf_check_program, stage, source, error);
+    if (!image)
+        return NULL;
     loader_lock();
     image->handle = dlopen(NULL, RTLD_NOW);
     dl_iterate_phdr(take_first_bias, &image->bias);
@@ -273,7 +286,10 @@ bool image_adopt_program(struct image *image, struct error *error)
     image->is_mapped = true;
     image->state = IMAGE_LIVE;
     rebase_exports(image);
-    return image_read_types(image, &options, error);
+    if (image_read_types(image, &options, error))
+        return image;
+    image_release(image);
+    return NULL;
 }
 
 static int find_mapping(struct dl_phdr_info *info, size_t size, void *context)

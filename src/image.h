@@ -76,9 +76,9 @@ bool image_open(struct image *image, const struct image_options *options, struct
  * are not loaded. */
 bool image_read_types(struct image *image, const struct image_options *options, struct error *error);
 
-/* Make the verified copy of the running program's file stand for the program itself: nothing is
- * loaded, its exports are those in memory. It is never unloaded. */
-bool image_adopt_program(struct image *image, struct error *error);
+/* The running program itself, from a copy of its own file, which is taken over: nothing is loaded, its
+ * exports are those in memory. It is never unloaded. One reference. */
+struct image *image_of_program(struct stage *stage, const char *source, struct error *error);
 
 /* dlclose (destructors run here), then look whether it left the address space. State becomes
  * IMAGE_GONE, or IMAGE_HELD with `why`. */

@@ -107,6 +107,8 @@ static bool address_of(lua_State *L, int index, const void **address)
         *address = lua_tostring(L, index);
     else if (lua_islightuserdata(L, index))
         *address = lua_touserdata(L, index);
+    else if (lua_type(L, index) == LUA_TFUNCTION)
+        *address = call_native(L, index);
     else
         *address = callback_address(L, index);
     return object || *address || lua_islightuserdata(L, index);
@@ -195,7 +197,7 @@ static int cast_to_pointer(lua_State *L, const struct type *plain)
     bool is_function = target->kind == TYPE_FUNCTION;
     if (lua_isnil(L, 2))
         return 1;
-    if (is_function && lua_isfunction(L, 2))
+    if (is_function && lua_isfunction(L, 2) && !call_native(L, 2))
         return luaL_argerror(L, 2, "make a callback of a function: hot.callback(fn, ctype)");
     void *value = check_pointer(L, 2, plain);
     if (!value) {

@@ -2,6 +2,7 @@
  * object_fill.c. Nothing here raises but lack of memory and a view whose image has gone. */
 #include "object_internal.h"
 
+#include "call.h"
 #include "callback.h"
 
 #include <complex.h>
@@ -313,6 +314,14 @@ static bool refuse_literal(const struct type *pointer, const char *what, struct 
                      name, what);
 }
 
+/* What C gave as a pointer to such a function goes back as it is. */
+static void *function_pointer(lua_State *L, int index, const struct type *target)
+{
+    const struct type *type = NULL;
+    void *native = call_native_pointer(L, index, &type);
+    return native && type && types_same(type, target->plain) ? native : NULL;
+}
+
 static bool store_pointer(lua_State *L, int index, const struct type *type, void **address,
                           struct plugin *plugin, int *pushed, struct error *error)
 {
@@ -337,6 +346,8 @@ static bool store_pointer(lua_State *L, int index, const struct type *type, void
         return refuse_literal(pointer, "table", error);
     case LUA_TFUNCTION:
         if (is_function)
+            native = function_pointer(L, index, target);
+        if (is_function && !native)
             native = callback_of(L, index, target->plain, plugin, error);
         *address = native;
         return native || (is_function ? false : type_expected(L, index, type, error));
@@ -347,7 +358,8 @@ static bool store_pointer(lua_State *L, int index, const struct type *type, void
         if (object)
             return store_object(L, index, object, pointer, address, error);
         native = callback_address(L, index);
-        if (native && (is_function || target->plain->kind == TYPE_VOID)) {
+        if (native && (is_function ? callback_may_serve(L, index, target->plain)
+                                   : target->plain->kind == TYPE_VOID)) {
             *address = native;
             return true;
         }

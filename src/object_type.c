@@ -252,7 +252,9 @@ static int l_sizeof(lua_State *L)
     struct object *object = object_test(L, 1);
     const struct type *plain = type_plain(object ? object->class->type : object_check_type(L, 1));
     uint64_t size = plain->size;
-    if (object && plain->kind == TYPE_ARRAY && plain->is_flexible && object->count != OBJECT_UNBOUNDED)
+    if (object && object->flags & OBJECT_OWNED)
+        size = object->size;             /* a flexible array at its end is counted */
+    else if (object && plain->kind == TYPE_ARRAY && plain->is_flexible && object->count != OBJECT_UNBOUNDED)
         size = object->count * type_plain(plain->target)->size;
     else if (!can_be_made(plain))
         return luaL_error(L, "the size of '%s' is not known", object_spell(plain, name, sizeof name));
