@@ -81,6 +81,8 @@ static int l_image_info(lua_State *L)
     set_string(L, "path", stage_path(image->stage));
     push_build_id(L, image);
     lua_setfield(L, -2, "build_id");
+    lua_pushboolean(L, image->state == IMAGE_HELD && image->is_mapped);
+    lua_setfield(L, -2, "is_used");
     return 1;
 }
 

@@ -8,6 +8,7 @@
 #include "loader.h"
 #include "probe.h"
 #include "stage.h"
+#include "users.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -32,6 +33,7 @@ struct load {
     int function;                /* registry reference of the callback, LUA_NOREF: called directly */
     struct image *image;         /* retained */
     bool is_unchanged, ok;
+    bool is_used;            /* to be closed, but in use by the loop: image->why */
     struct carry *carry;
     struct error error;
     uint64_t begun_ns;
@@ -222,7 +224,8 @@ static void take(void *context)
 static void close_image(void *context)
 {
     struct load *load = context;
-    image_close(load->image);
+    if (!load->is_used)
+        image_close(load->image);
     load->ok = load->image->state == IMAGE_GONE;
 }
 
@@ -376,14 +379,20 @@ static int l_open(lua_State *L)
     return start(L, 2, open_image, read_load(L));
 }
 
-/* core.close(image [, f]): unload. ok is false when it stays mapped; image_info says why. */
+/* core.close(image [, f]): unload. ok is false when it stays mapped; image_info says why, and by is_used
+ * whether trying again later is worth it. */
 static int l_close(lua_State *L)
 {
     struct request *request = calloc(1, sizeof *request);
     request->references = 1;
     request->image = image_retain(core_check_image(L, 1));
     struct load *load = new_load(request);
+    struct image *image = load->image;
     core_release_request(request);
+    load->is_used = image->is_mapped &&
+                    users_find_handle(image, host_loop(host_of(L)), image->why, sizeof image->why);
+    if (load->is_used)
+        image->state = IMAGE_HELD;
     return start(L, 2, close_image, load);
 }
 

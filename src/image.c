@@ -10,6 +10,7 @@
 #include "pristine.h"
 #include "slot.h"
 #include "stage.h"
+#include "users.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -83,6 +84,20 @@ struct image *image_of_address(const void *address)
             found = image;
     pthread_mutex_unlock(&mapped_lock);
     return found;
+}
+
+struct image **image_list_mapped(void)
+{
+    size_t count = 0, used = 0;
+    pthread_mutex_lock(&mapped_lock);
+    for (struct image *image = mapped; image; image = image->next_mapped)
+        count++;
+    struct image **list = calloc(count + 1, sizeof *list);
+    for (struct image *image = mapped; list && image; image = image->next_mapped)
+        if (retain_if_alive(image))
+            list[used++] = image;
+    pthread_mutex_unlock(&mapped_lock);
+    return list;
 }
 
 bool image_is_reloadable(const struct image *image, struct error *error)
@@ -312,6 +327,12 @@ void image_close(struct image *image)
 {
     if (!image->is_mapped)
         return;
+    if (getenv("HOTLUA_SCAN"))
+        users_scan(image);
+    if (users_find(image, image->why, sizeof image->why)) {
+        __atomic_store_n(&image->state, IMAGE_HELD, __ATOMIC_RELEASE);
+        return;
+    }
     list_remove(image);
     loader_lock();
     dlclose(image->handle);

@@ -81,7 +81,8 @@ bool image_read_types(struct image *image, const struct image_options *options, 
 struct image *image_of_program(struct stage *stage, const char *source, struct error *error);
 
 /* dlclose (destructors run here), then look whether it left the address space. State becomes
- * IMAGE_GONE, or IMAGE_HELD with `why`. */
+ * IMAGE_GONE, or IMAGE_HELD with `why`. Where somebody may still use it (users.h) it stays mapped and
+ * IMAGE_HELD with `why`, and may be closed again later. */
 void image_close(struct image *image);
 
 /* Its memory is being read on this thread: until image_end_reading it stays mapped, and image_close on another
@@ -119,6 +120,9 @@ static inline bool image_contains(const struct image *image, const void *address
 
 /* The image whose constructors run on this thread, NULL if there is none. */
 struct image *image_being_opened(void);
+/* The mapped images, each retained, as a malloc'ed array that ends with NULL; NULL when memory is out. */
+struct image **image_list_mapped(void);
+
 /* The mapped image of any plugin that the address lies in, retained; NULL if none. */
 struct image *image_of_address(const void *address);
 

@@ -162,6 +162,21 @@ bool pristine_is_clean(const struct pristine *pristine, const unsigned char *wri
     return true;
 }
 
+void pristine_each_written(const struct pristine *pristine, bool (*each)(void *context, const void *start, size_t size),
+                           void *context)
+{
+    unsigned char *written = pristine_ask_written(pristine);
+    bool goes_on = true;
+    for (unsigned i = 0; goes_on && i < pristine->range_count; i++) {
+        const struct range *range = &pristine->ranges[i];
+        for (uintptr_t at = range->start; goes_on && at < range->end; at += PAGE)
+            if (pristine->pages[range->first_page + (at - range->start) / PAGE] ||
+                !pristine_is_clean(pristine, written, (void *)at, PAGE))
+                goes_on = each(context, (void *)at, PAGE);
+    }
+    free(written);
+}
+
 /* ---- Taking ---- */
 
 /* Give the pages their content; returns how many have to be copied, and copies if there is

@@ -40,6 +40,20 @@ local function reason_to_hold(image)
   return nil
 end
 
+local first_retry_ms <const>, last_retry_ms <const> = 50, 5000
+
+-- Looks again, less and less often, whether the last user of the image has gone.
+local function close_later(owner, image, pause)
+  image.retry = core.alarm(pause, function()
+    image.retry = nil
+    if image:info().state ~= "held" then return end
+    core.close(image.handle, function()
+      if image:info().is_used then return close_later(owner, image, math.min(2 * pause, last_retry_ms)) end
+      unloaded(owner, image)
+    end)
+  end)
+end
+
 -- With no call inside: `before_unload`, then dlclose.
 local function unload(owner, image, is_direct)
   image.cancelled = nil
@@ -55,6 +69,7 @@ local function unload(owner, image, is_direct)
     task.await(function(done) core.close(image.handle, done) end)
   end
   unloaded(owner, image)
+  if image:info().is_used then close_later(owner, image, first_retry_ms) end
 end
 
 --- Unloads an image when no call is inside any more.
