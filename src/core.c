@@ -101,6 +101,13 @@ static int l_exit_status(lua_State *L)
     return 1;
 }
 
+/* core.loop_address() -> integer, of the uv_loop_t */
+static int l_loop_address(lua_State *L)
+{
+    lua_pushinteger(L, (lua_Integer)(uintptr_t)host_loop(host_of(L)));
+    return 1;
+}
+
 /* core.errno() -> errno as the last native call left it. */
 static int l_errno(lua_State *L)
 {
@@ -121,7 +128,7 @@ int luaopen_hotlua_core(lua_State *L)
         {"on_error", l_on_error}, {"on_close", l_on_close}, {"now", l_now}, {"turn", l_turn},
         {"drain", l_drain}, {"run", l_run}, {"stop", l_stop}, {"is_running", l_is_running},
         {"enter_loop", l_enter_loop}, {"await", l_await}, {"exit_status", l_exit_status},
-        {"errno", l_errno}, {"is_terminal", l_is_terminal}, {NULL, NULL},
+        {"errno", l_errno}, {"loop_address", l_loop_address}, {"is_terminal", l_is_terminal}, {NULL, NULL},
     };
     luaL_newlib(L, functions);
     core_open_image(L);

@@ -327,6 +327,7 @@ void image_close(struct image *image)
 {
     if (!image->is_mapped)
         return;
+    image->why[0] = 0;
     if (getenv("HOTLUA_SCAN"))
         users_scan(image);
     if (users_find(image, image->why, sizeof image->why)) {

@@ -26,6 +26,22 @@ struct note {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct note *notes;
 
+bool noted_find(uintptr_t base, size_t size, struct noted *found)
+{
+    bool is_found = false;
+    pthread_mutex_lock(&lock);
+    for (const struct note *note = notes; note && !is_found; note = note->next) {
+        is_found = note->noted.function - base < size || note->maker - base < size;
+        if (is_found)
+            *found = note->noted;
+    }
+    pthread_mutex_unlock(&lock);
+    return is_found;
+}
+
+/* The sanitizers stand there themselves: with them nothing is noted. */
+#if !defined __SANITIZE_THREAD__ && !defined __SANITIZE_ADDRESS__
+
 static struct note *new_note(enum noted_kind kind, void *function, uintptr_t maker)
 {
     struct note *note = calloc(1, sizeof *note);
@@ -57,19 +73,6 @@ static void free_note(void *context)
     unlink_note(note);
     pthread_mutex_unlock(&lock);
     free(note);
-}
-
-bool noted_find(uintptr_t base, size_t size, struct noted *found)
-{
-    bool is_found = false;
-    pthread_mutex_lock(&lock);
-    for (const struct note *note = notes; note && !is_found; note = note->next) {
-        is_found = note->noted.function - base < size || note->maker - base < size;
-        if (is_found)
-            *found = note->noted;
-    }
-    pthread_mutex_unlock(&lock);
-    return is_found;
 }
 
 /* The C library's own function of that name. */
@@ -189,3 +192,5 @@ INTERPOSED int on_exit(void (*function)(int, void *), void *argument)
         new_note(NOTED_EXIT, (void *)function, maker);
     return failure;
 }
+
+#endif

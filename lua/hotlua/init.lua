@@ -93,6 +93,12 @@ end
 --- Runs the event loop until hot.stop(), SIGINT or SIGTERM. Watched plugins keep it going.
 M.run = worker.run_loop
 
+--- The event loop's `uv_loop_t *`, for plugins that call libuv themselves. Handles that they make there keep their
+--- image mapped until they are closed.
+function M.loop()
+  return core.cast("void *", core.loop_address())
+end
+
 --- Makes hot.run() return.
 M.stop = core.stop
 

@@ -1,0 +1,184 @@
+-- What keeps an image mapped: found, said, and let go of when it is over.
+local hot = require "hotlua"
+local t = require "hotlua.test"
+local uv = require "luv"
+
+local function load(source, options)
+  options = options or {}
+  options.keep = 0
+  local gone = {}
+  options.on = { unloaded = function(generation, why) gone[#gone + 1] = { generation, why } end }
+  return t.load(source, options), gone
+end
+
+local function image_of(plugin, generation)
+  for _, image in ipairs(plugin:info().images) do
+    if image.generation == generation then return image end
+  end
+end
+
+-- Replaces the plugin and waits until its first image has been looked at.
+local function replace(plugin, gone, source)
+  assert(t.swap(plugin, source or "int version(void) { return 2; }"))
+  t.await(function() return gone[1] end)
+  assert.are.equal(1, gone[1][1])
+  return gone[1][2]
+end
+
+local function is_held(plugin, gone, pattern, source)
+  assert.matches(pattern, replace(plugin, gone, source))
+  assert.are.equal("held", image_of(plugin, 1).state)
+  assert.matches(pattern, image_of(plugin, 1).why)
+end
+
+local function goes(plugin, gone)
+  t.await(function() return gone[2] end, 15000)
+  assert.are.same({ 1 }, gone[2])
+  assert.is_nil(image_of(plugin, 1))
+end
+
+describe("an image is kept while", function()
+  it("a thread that it started is running, and goes when that has ended", function()
+    local plugin, gone = load [[
+#include <pthread.h>
+#include <unistd.h>
+static int ends[2];
+static void *wait_for_end(void *unused) { char c; (void)unused; while (read(ends[0], &c, 1) < 0) ; return 0; }
+int start(void) { pthread_t thread; if (pipe(ends)) return -1; pthread_create(&thread, 0, wait_for_end, 0);
+                  pthread_detach(thread); return ends[1]; }
+]]
+    local descriptor = plugin.api.start()
+    is_held(plugin, gone, "^its function 'wait_for_end' is running in thread %d+, which it started")
+    uv.fs_write(descriptor, "x")
+    goes(plugin, gone)
+    uv.fs_close(descriptor)
+  end)
+
+  it("a thread that it started with C11's thrd_create is running", function()
+    local plugin, gone = load [[
+#include <threads.h>
+#include <unistd.h>
+static int ends[2];
+static int wait_for_end(void *unused) { char c; (void)unused; while (read(ends[0], &c, 1) < 0) ; return 0; }
+int start(void) { thrd_t thread; if (pipe(ends)) return -1; thrd_create(&thread, wait_for_end, 0);
+                  thrd_detach(thread); return ends[1]; }
+]]
+    local descriptor = plugin.api.start()
+    is_held(plugin, gone, "^its function 'wait_for_end' is running in thread %d+")
+    uv.fs_write(descriptor, "x")
+    goes(plugin, gone)
+    uv.fs_close(descriptor)
+  end)
+
+  it("it handles a signal", function()
+    local plugin, gone = load [[
+#include <signal.h>
+static void on_usr2(int number) { (void)number; }
+void take(void) { signal(SIGUSR2, on_usr2); }
+]]
+    plugin.api.take()
+    is_held(plugin, gone, "^its function 'on_usr2' handles the signal SIGUSR2$",
+      "#include <signal.h>\nvoid give_back(void) { signal(SIGUSR2, SIG_DFL); }")
+    plugin.api.give_back()
+    goes(plugin, gone)
+  end)
+
+  it("it has a destructor of thread-specific data", function()
+    local plugin, gone = load [[
+#include <pthread.h>
+static pthread_key_t key;
+static void forget(void *data) { (void)data; }
+unsigned make(void) { pthread_key_create(&key, forget); return key; }
+]]
+    local key = plugin.api.make()
+    is_held(plugin, gone, "^its function 'forget' is to be called at a thread's end",
+      "#include <pthread.h>\nvoid remove_key(unsigned key) { pthread_key_delete(key); }")
+    plugin.api.remove_key(key)
+    goes(plugin, gone)
+  end)
+
+  it("another plugin's variable points into it", function()
+    local other = t.load "static const void *list[4]; void keep(const void *p) { list[2] = p; }"
+    local plugin, gone = load "int numbers[8]; int *where(void) { return &numbers[3]; }"
+    other.api.keep(plugin.api.where())
+    is_held(plugin, gone, "^'list' of plugin '.*' points into it$")
+    other.api.keep(nil)
+    goes(plugin, gone)
+  end)
+
+  it("a handle of the loop calls it", function()
+    local plugin, gone = load [[
+#include <stdlib.h>
+typedef struct uv_loop_s uv_loop_t; typedef struct uv_handle_s uv_handle_t;
+uv_loop_t *uv_default_loop(void);
+size_t uv_handle_size(int type); size_t uv_loop_size(void);
+int uv_timer_init(uv_loop_t *, void *); int uv_timer_start(void *, void (*)(void *), unsigned long, unsigned long);
+void uv_unref(void *); void uv_close(void *, void (*)(void *));
+static void tick(void *timer) { (void)timer; }
+void *start(uv_loop_t *loop) { void *timer = calloc(1, uv_handle_size(13)); uv_timer_init(loop, timer);
+                               uv_timer_start(timer, tick, 1000000, 0); uv_unref(timer); return timer; }
+]]
+    local timer = plugin.api.start(hot.loop())
+    is_held(plugin, gone, "^a timer handle of the loop is in its memory or calls its code",
+      "void uv_close(void *, void (*)(void *)); void stop(void *timer) { uv_close(timer, 0); }")
+    plugin.api.stop(timer)
+    goes(plugin, gone)
+  end)
+end)
+
+describe("an image goes at once", function()
+  it("when its threads have ended and its handlers are taken back", function()
+    local plugin, gone = load [[
+#include <pthread.h>
+#include <signal.h>
+static void *run(void *p) { return p; }
+static void on_usr2(int number) { (void)number; }
+void use(void) { pthread_t thread; pthread_create(&thread, 0, run, 0); pthread_join(thread, 0);
+                 signal(SIGUSR2, on_usr2); signal(SIGUSR2, SIG_DFL); }
+]]
+    plugin.api.use()
+    assert.is_nil(replace(plugin, gone))
+    assert.is_nil(image_of(plugin, 1))
+  end)
+end)
+
+describe("plugin:close", function()
+  it("leaves the code to a thread that runs in it", function()
+    local plugin, gone = load [[
+#include <pthread.h>
+#include <unistd.h>
+static volatile int turns, ends;
+static void *spin(void *p) { while (!ends) { turns++; usleep(1000); } ends = 2; return p; }
+volatile int *start(void) { pthread_t thread; pthread_create(&thread, 0, spin, 0); pthread_detach(thread);
+                            return &ends; }
+]]
+    local ends = hot.address(plugin.api.start())
+    plugin:close()
+    assert.matches("'spin' is running in thread", gone[1][2])
+    local flag = hot.cast("int *", ends)
+    flag[0] = 1
+    t.await(function() return gone[2] end, 15000)
+  end)
+end)
+
+describe("HOTLUA_SCAN", function()
+  it("lists the words of memory that point into an image about to go", function()
+    local directory = t.tmpdir()
+    local path = t.build [[
+#include <stdlib.h>
+int numbers[8];
+void leave(void) { int **list = malloc(64); list[1] = &numbers[5]; }
+]]
+    t.write(directory .. "/main.lua", ([[
+local plugin = require "hotlua".load("%s", { watch = false })
+plugin.api.leave()
+plugin:close()
+]]):format(path))
+    local pipe = assert(io.popen(("HOTLUA_SCAN=1 '%s' %s/main.lua 2>&1"):format(uv.exepath(), directory)))
+    local output = pipe:read("a")
+    assert.is_true(pipe:close(), output)
+    assert.matches("scan: what points into .*generation 1:\n", output)
+    assert.matches("scan:   0x%x+ in %S+: its code at 0x%x+", output)
+    assert.matches("scan: %d+ words", output)
+  end)
+end)
