@@ -180,7 +180,8 @@ describe("objects whose layout changes", function()
   it("convert as variables do", function()
     local before = [[enum kind { A, B, C }; struct s { int i; float f; enum kind kind; unsigned bits : 3; char t[4]; };
       struct s *s; void start(void) { s = hot_new(struct s); *s = (struct s){ 7, 0.5, C, 5, "abc" }; }]]
-    local after = [[enum kind { Z, C, B, A }; struct s { char t[9]; long i; double f; enum kind kind; unsigned bits : 5; };
+    local after = [[enum kind { Z, C, B, A };
+      struct s { char t[9]; long i; double f; enum kind kind; unsigned bits : 5; };
       struct s *s;]]
     local plugin = t.load(source(before))
     plugin.api.start()
@@ -298,6 +299,56 @@ describe("what cannot be proven to be a pointer", function()
     assert(t.swap(plugin, source(kept, { FIRST = "double d; char c;" })))
     assert.are.equal(hot.address(plugin.api.session), hot.address(plugin.api.again))
     assert.are.equal(77, plugin.api.again.id)
+  end)
+end)
+
+describe("the memory that objects had before they moved", function()
+  local text = [[
+    struct item { $FIRST long value; struct item *next; };
+    struct item *head; void *hidden;
+    void push(int count) {
+      for (int i = 0; i < count; i++) { struct item *n = hot_new(struct item); n->value = i; n->next = head; head = n; }
+    }
+    void hide(void) { hidden = head; }
+    void show(void) { hidden = NULL; }
+    long peek(void) { return *(long *)hidden; }
+    long sum(void) { long s = 0; for (struct item *n = head; n; n = n->next) s += n->value; return s; }]]
+  local count <const> = 500000 -- 8 to 16 MB
+
+  -- A sanitizer's shadow memory is too much to be searched.
+  local function is_searchable()
+    local bytes = 0
+    for line in io.lines "/proc/self/maps" do
+      local from, to = line:match "^(%x+)%-(%x+) r"
+      if from then bytes = bytes + tonumber(to, 16) - tonumber(from, 16) end
+    end
+    return bytes < 16 << 30
+  end
+
+  it("is given back when nothing leads there, and stays where something does", function()
+    if not is_searchable() then return end
+    local built = {}
+    for i, first in ipairs { "", "long a;", "long a, b;" } do built[i] = t.build(source(text, { FIRST = first })) end
+    local plugin = t.load(built[1], { keep = 0 })
+    plugin.api.push(count)
+    plugin.api.hide()
+    for i = 1, 12 do
+      assert(t.swap(plugin, built[i % 3 + 1]))
+      assert.are.equal(count * (count - 1) // 2, plugin.api.sum())
+      t.await(function() return #plugin:info().images == 1 end)
+    end
+    assert.are.equal(count - 1, plugin.api.peek()) -- an address in this test would keep the memory, too
+    local heap = plugin:info().heap
+    assert.is_true(heap.old_bytes >= count * 16, "the old list that `hidden` leads to is gone")
+    assert.is_true(heap.old_bytes <= 8 * heap.bytes, ("%d bytes are still there"):format(heap.old_bytes))
+    plugin.api.show()
+    local bytes_left = heap.old_bytes
+    for i = 1, 9 do
+      assert(t.swap(plugin, built[i % 3 + 1]))
+      t.await(function() return #plugin:info().images == 1 end)
+      bytes_left = math.min(bytes_left, plugin:info().heap.old_bytes)
+    end
+    assert.is_true(bytes_left < count * 16, ("%d bytes were never given back"):format(bytes_left))
   end)
 end)
 

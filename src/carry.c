@@ -105,6 +105,7 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
             carry_heap_scan(&run, &carry->pairs[i]);
     }
     fits = fits && carry_heap_run(&run);
+    explicit_bzero(run.base, 3 * CARRY_BLOCK);           /* heap_sweep is not to find addresses there */
     free(run.base);
     free(run.old_written);
     free(run.new_written);

@@ -1,6 +1,6 @@
-/* carry_heap.c: plans what becomes of each kind of typed objects, makes copies of those whose layout changes, and
- * converts them, whole regions at a time. Old objects are only read; what has to change in one that stays is noted
- * and undone if the reload fails. */
+/* carry_heap.c: plans what becomes of each kind of typed objects, makes copies of those whose layout
+ * changes, and converts them, whole regions at a time. Old objects are only read; what has to change in one
+ * that stays is noted and undone if the reload fails. */
 #include "carry_heap.h"
 
 #include <stdlib.h>
@@ -35,7 +35,7 @@ static void set_layout(struct heap_kind *kind, const struct type *type)
     heap_unlock();
 }
 
-/* Can an object with such a pointer point into the old image? Not if nothing there is of the pointee's type. */
+/* Can such an object point into the old image? Not if nothing there is of a pointee's type. */
 static bool may_point_into_image(struct carry *carry, const struct carry_program *program)
 {
     return carry_any_pointee(program, carry, carry_may_hold);
@@ -104,11 +104,30 @@ static bool list_kinds(struct carry_heap *heap)
 
 /* ---- Copies ---- */
 
+void carry_free_addresses(void *list, size_t size)
+{
+    if (list)
+        explicit_bzero(list, size);
+    free(list);
+}
+
+void *carry_grow_addresses(void *list, size_t size, size_t new_size)
+{
+    void *grown = calloc(1, new_size);
+    if (!grown)
+        return NULL;
+    if (list)
+        memcpy(grown, list, size);
+    carry_free_addresses(list, size);
+    return grown;
+}
+
 static bool add_moved(struct carry_heap *heap, const struct carry_moved *moved)
 {
     if (heap->moved_count == heap->moved_capacity) {
         size_t capacity = heap->moved_capacity ? 2 * heap->moved_capacity : 64;
-        struct carry_moved *list = realloc(heap->moved, capacity * sizeof *list);
+        struct carry_moved *list = carry_grow_addresses(
+            heap->moved, heap->moved_capacity * sizeof *list, capacity * sizeof *list);
         if (!list)
             return false;
         heap->moved = list;
@@ -152,7 +171,8 @@ static const struct type *coming_layout(const struct carry_heap *heap, const str
     return region->kind->type;
 }
 
-/* Where objects were before they moved: a pointer that was taken from what nobody could follow may lead there. */
+/* Where objects were before they moved: a pointer that was taken from what nobody could follow may lead
+ * there. */
 static bool add_stale(struct carry_heap *heap)
 {
     for (struct heap_region *region = heap->heap->stale; region; region = region->next) {
@@ -182,7 +202,7 @@ static void index_moved(struct carry_heap *heap)
 {
     for (size_t i = 0; i < heap->moved_count; i++) {
         struct carry_moved *moved = &heap->moved[i];
-        moved->start = moved->old->start;
+        moved->start = heap_start(moved->old);
         moved->end = moved->start + moved->old->used * moved->program->from_size;
     }
     qsort(heap->moved, heap->moved_count, sizeof *heap->moved, compare_moved);
@@ -267,8 +287,8 @@ static bool is_start_mapped(struct carry_kind *kind, const struct carry_program 
     return kind->is_start_mapped;
 }
 
-enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **pointer, const struct type *pointee,
-                                       const char **why)
+enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **pointer,
+                                       const struct type *pointee, const char **why)
 {
     const struct carry_moved *moved = carry_find_moved(heap, *pointer);
     if (!moved)
@@ -285,7 +305,7 @@ enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **poi
     bool is_end = *pointer == moved->end;
     if (!is_start && !is_end && !carry_map_offset(program, inside, pointee, &offset))
         return POINTS_STUCK;
-    *pointer = moved->new->start + place * program->to_size + offset;
+    *pointer = heap_start(moved->new) + place * program->to_size + offset;
     *why = moved->old->kind->name;
     return POINTS_MOVED;
 }
@@ -309,7 +329,7 @@ void carry_heap_commit(struct carry_heap *heap)
 {
     struct heap_pair *pairs;
     size_t count = take_pairs(heap, &pairs);
-    heap_commit(heap->heap, pairs, count);
+    heap_commit(heap->heap, pairs, count, heap->carry->old_image);
     free(pairs);
     for (size_t i = 0; i < heap->kind_count; i++) {
         const struct carry_kind *plan = &heap->kinds[i];
@@ -345,8 +365,8 @@ void carry_heap_free(struct carry_heap *heap)
         heap_end_move(heap->heap, heap->carry->new_image);
         free(pairs);
     }
+    carry_free_addresses(heap->moved, heap->moved_capacity * sizeof *heap->moved);
+    carry_free_addresses(heap->patches, heap->patch_capacity * sizeof *heap->patches);
     free(heap->kinds);
-    free(heap->moved);
-    free(heap->patches);
-    free(heap);
+    carry_free_addresses(heap, sizeof *heap);
 }

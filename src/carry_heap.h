@@ -41,7 +41,7 @@ struct carry_heap {
 
 /* Read the types of what is on the heap, so that the run need not: reads no object. */
 void carry_heap_prepare(struct carry *carry);
-/* Make copies where layouts change. False with error: memory is out. carry->heap is NULL where no object is. */
+/* Make copies where layouts change; carry->heap is NULL where no object is. False with error: no memory. */
 bool carry_heap_begin(struct carry_run *run);
 /* Bring the objects to their copies, and have pointers in those that stay follow. */
 bool carry_heap_run(struct carry_run *run);
@@ -51,11 +51,16 @@ void carry_heap_commit(struct carry_heap *heap);
 /* Undoes everything that was not committed. */
 void carry_heap_free(struct carry_heap *heap);
 
+/* Memory that holds addresses of old objects is cleared before it is freed, so that heap_sweep does not find
+ * them there. Growing gives NULL when memory is out; then the old list stays. */
+void *carry_grow_addresses(void *list, size_t size, size_t new_size);
+void carry_free_addresses(void *list, size_t size);
+
 /* The region of moved objects that has an object at the address, NULL if none has. */
 const struct carry_moved *carry_find_moved(struct carry_heap *heap, const char *address);
 /* As carry_repoint, for objects that moved; `why` receives the type, or the reason. */
-enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **pointer, const struct type *pointee,
-                                       const char **why);
+enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **pointer,
+                                       const struct type *pointee, const char **why);
 
 /* Walking values (carry_walk.c) ----------------------------------------------------------------------- */
 
@@ -66,8 +71,9 @@ const struct carry_watches *carry_watch(struct carry_compiler *compiler, const s
                                         unsigned sort);
 typedef void carry_visitor(struct carry_run *run, const struct carry_step *step, const char *at);
 /* Visit the watched leaves of `count` elements, but for pages of the old image that nobody wrote. */
-void carry_walk(struct carry_run *run, const struct carry_program *program, const struct carry_watches *watches,
-                const char *from, uint64_t first, uint64_t count, carry_visitor *visit);
+void carry_walk(struct carry_run *run, const struct carry_program *program,
+                const struct carry_watches *watches, const char *from, uint64_t first, uint64_t count,
+                carry_visitor *visit);
 /* Calls `each` for the pointee of every pointer. Stops and returns true when it does. */
 bool carry_any_pointee(const struct carry_program *program, struct carry *carry,
                        bool (*each)(struct carry *carry, const struct type *pointee));

@@ -1,6 +1,6 @@
-/* carry_objects.c: the objects of each kind during a carry: brought to their copies where the layout changed, looked
- * through for pointers where it did not. An object that stays is written to last, when nothing can fail any more
- * but what comes after the carry. */
+/* carry_objects.c: the objects of each kind during a carry: brought to their copies where the layout
+ * changed, looked through for pointers where it did not. An object that stays is written to last, when
+ * nothing can fail any more but what comes after the carry. */
 #include "carry_heap.h"
 
 #include <stdlib.h>
@@ -9,7 +9,8 @@
 /* ---- Runs of objects ---- */
 
 struct work {                /* what is done with each run of objects */
-    bool (*act)(struct carry_run *run, const struct work *work, uint64_t first, uint64_t place, uint64_t count);
+    bool (*act)(struct carry_run *run, const struct work *work, uint64_t first, uint64_t place,
+                uint64_t count);
     struct heap_region *old, *new;
     const struct carry_watches *watches;
     carry_visitor *visit;
@@ -19,8 +20,8 @@ struct work {                /* what is done with each run of objects */
 static bool find_run(const struct heap_region *region, uint64_t *place, uint64_t *next)
 {
     while (*place < region->used && !heap_has(region, *place)) {
-        bool is_word_empty = *place % 64 == 0 && !__atomic_load_n(&region->bits[*place / 64], __ATOMIC_RELAXED);
-        *place += is_word_empty ? 64 : 1;
+        uint64_t word = __atomic_load_n(&region->bits[*place / 64], __ATOMIC_RELAXED);
+        *place += *place % 64 == 0 && word == 0 ? 64 : 1;
     }
     for (*next = *place; *next < region->used && heap_has(region, *next); )
         ++*next;
@@ -40,17 +41,19 @@ static bool each_run(struct carry_run *run, const struct work *work, uint64_t fi
     return true;
 }
 
-static bool convert(struct carry_run *run, const struct work *work, uint64_t first, uint64_t place, uint64_t count)
+static bool convert(struct carry_run *run, const struct work *work, uint64_t first, uint64_t place,
+                    uint64_t count)
 {
     const struct carry_program *program = run->pair->program;
-    return carry_elements(run, program, work->old->start + place * program->from_size,
-                          work->new->start + place * program->to_size, first, count);
+    return carry_elements(run, program, heap_start(work->old) + place * program->from_size,
+                          heap_start(work->new) + place * program->to_size, first, count);
 }
 
-static bool look(struct carry_run *run, const struct work *work, uint64_t first, uint64_t place, uint64_t count)
+static bool look(struct carry_run *run, const struct work *work, uint64_t first, uint64_t place,
+                 uint64_t count)
 {
     const struct carry_program *program = run->pair->program;
-    carry_walk(run, program, work->watches, work->old->start + place * program->from_size, first, count,
+    carry_walk(run, program, work->watches, heap_start(work->old) + place * program->from_size, first, count,
                work->visit);
     return true;
 }
@@ -81,8 +84,9 @@ static void visit_suspect(struct carry_run *run, const struct carry_step *step, 
         memcpy(&word, at + offset, sizeof word);
         if (!carry_find_moved(run->carry->heap, word))
             continue;
-        carry_report(run, CARRY_HELD_OBJECT, step->path, "the address of an object that moved, where no type says "
-                     "pointer: it leads to the old object, whose memory stays");
+        carry_report(run, CARRY_HELD_OBJECT, step->path,
+                     "the address of an object that moved, where no type says pointer: it leads to the old "
+                     "object, whose memory stays");
         return;
     }
 }
@@ -90,10 +94,11 @@ static void visit_suspect(struct carry_run *run, const struct carry_step *step, 
 static void add_patch(struct carry_heap *heap, const char **place, const char *now)
 {
     if (heap->patch_count == heap->patch_capacity) {
-        heap->patch_capacity = heap->patch_capacity ? 2 * heap->patch_capacity : 256;
-        heap->patches = realloc(heap->patches, heap->patch_capacity * sizeof *heap->patches);
+        size_t capacity = heap->patch_capacity ? 2 * heap->patch_capacity : 256, size = sizeof *heap->patches;
+        heap->patches = carry_grow_addresses(heap->patches, heap->patch_capacity * size, capacity * size);
         if (!heap->patches)
             abort();
+        heap->patch_capacity = capacity;
     }
     heap->patches[heap->patch_count++] = (struct carry_patch){place, *place, now};
 }
@@ -139,7 +144,8 @@ static void report_kind(struct carry_run *run, const struct carry_kind *kind, en
                         const char *why)
 {
     char said[320];
-    snprintf(said, sizeof said, "%llu on the heap: %.240s", (unsigned long long)count_objects(kind->from), why);
+    unsigned long long count = count_objects(kind->from);
+    snprintf(said, sizeof said, "%llu on the heap: %.240s", count, why);
     run->frames[0].has_index = false;
     carry_report(run, verdict, "", said);
 }
@@ -214,6 +220,13 @@ static void follow_own_pointers(struct carry_run *run)
     }
 }
 
+/* What was written below: heap_sweep is not to find old addresses there. */
+__attribute__((noinline)) static void clear_stack(void)
+{
+    char used[16 << 10];
+    explicit_bzero(used, sizeof used);
+}
+
 bool carry_heap_run(struct carry_run *run)
 {
     struct carry_heap *heap = run->carry->heap;
@@ -224,6 +237,8 @@ bool carry_heap_run(struct carry_run *run)
         follow_own_pointers(run);
     if (heap)
         apply_patches(heap);
+    if (heap && heap->moved_count > 0)
+        clear_stack();
     return true;
 }
 

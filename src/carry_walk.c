@@ -18,13 +18,18 @@ static bool is_word(const struct carry_step *step)
     return is_whole && step->from_size == sizeof(char *) && !step->from_bits;
 }
 
+static bool is_union(const struct carry_step *step)
+{
+    return step->from_type && step->from_type->kind == TYPE_UNION;
+}
+
 static bool is_watched(const struct carry_step *step, unsigned sort)
 {
     switch (step->kind) {
     case STEP_POINTER:
         return sort & WATCH_POINTERS;
     case STEP_COPY:
-        return sort & WATCH_SUSPECTS && (is_word(step) || (step->from_type && step->from_type->kind == TYPE_UNION));
+        return sort & WATCH_SUSPECTS && (is_word(step) || is_union(step));
     case STEP_NUMBER: case STEP_GENERAL:
         return sort & WATCH_SUSPECTS && is_word(step);
     default:
@@ -72,8 +77,9 @@ static void walk_element(struct carry_run *run, const struct carry_watches *watc
     }
 }
 
-void carry_walk(struct carry_run *run, const struct carry_program *program, const struct carry_watches *watches,
-                const char *from, uint64_t first, uint64_t count, carry_visitor *visit)
+void carry_walk(struct carry_run *run, const struct carry_program *program,
+                const struct carry_watches *watches, const char *from, uint64_t first, uint64_t count,
+                carry_visitor *visit)
 {
     const struct pristine *pristine = run->carry->old_image->pristine;
     uint64_t size = program->from_size, length = size && size < CARRY_BLOCK ? CARRY_BLOCK / size : 1;

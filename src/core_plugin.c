@@ -80,7 +80,7 @@ static int l_heap_counts(lua_State *L)
     struct heap_counts counts = heap_count(check_plugin(L, 1));
     lua_pushinteger(L, (lua_Integer)counts.objects);
     lua_pushinteger(L, (lua_Integer)counts.bytes);
-    lua_pushinteger(L, (lua_Integer)counts.kept_bytes);
+    lua_pushinteger(L, (lua_Integer)counts.old_bytes);
     return 3;
 }
 

@@ -1,5 +1,5 @@
-/* heap.c: typed objects: giving them out and taking them back, their kinds, and whose they are. A place that an
- * object had before a move stands for the object until that is freed. Never calls Lua. */
+/* heap.c: typed objects: giving them out and taking them back, their kinds, and whose they are. A place that
+ * an object had before a move stands for the object until that is freed. Never calls Lua. */
 #include "heap_internal.h"
 
 #include "slot.h"
@@ -215,15 +215,24 @@ void heap_close(struct plugin *plugin)
     heap_unlock();
 }
 
-void heap_forget(struct image *image)
+void heap_forget(const struct image *image)
 {
     heap_lock();
     if (sites.count > 0)
         drop_sites(image, NULL);
-    if (image->heap)
-        leave_kinds(image->heap, image);
-    release(image->heap);
+    heap_unlock();
+}
+
+void heap_leave(struct image *image)
+{
+    heap_lock();
+    struct heap *heap = image->heap;
     image->heap = NULL;
+    if (heap)
+        leave_kinds(heap, image);
+    if (heap && heap->references > 1)
+        heap_sweep(heap, image);         /* lets go of the lock meanwhile */
+    release(heap);
     heap_unlock();
 }
 
@@ -273,7 +282,7 @@ static void *give_single(struct heap_kind *kind)
     if (!region)
         return NULL;
     uint64_t place = take_place(region);
-    char *object = region->start + place * kind->size;
+    char *object = heap_start(region) + place * kind->size;
     if (place < region->used)            /* a fresh place is zero */
         memset(object, 0, kind->size);
     else
@@ -287,7 +296,7 @@ static void *give_array(struct heap_kind *kind, uint64_t count)
     if (!region)
         return NULL;
     heap_list_add(&kind->regions, region);
-    return region->start;
+    return heap_start(region);
 }
 
 /* Before its first commit an image's objects are its own. */
@@ -338,23 +347,26 @@ void *heap_allocate(const char *type, size_t size, size_t count)
 
 /* Taking back ---------------------------------------------------------------------------------------- */
 
-/* Nothing is left in it: it goes, now or when nobody moves objects any more. */
-static void end_region(struct heap_region *region)
+void heap_end_region(struct heap_region *region)
 {
-    struct heap_kind *kind = region->kind;
-    struct heap *heap = kind->heap;
-    if (region->is_pending || region == kind->open)
-        return;
-    if (heap->is_moving) {
-        heap->has_empty = true;
-        return;
-    }
-    heap_list_remove(region->is_stale ? &heap->stale : &kind->regions, region);
+    heap_list_remove(region->is_stale ? &region->kind->heap->stale : &region->kind->regions, region);
     if (region->newer)
         region->newer->older = region->older;
     if (region->older)
         region->older->newer = region->newer;
     heap_free_region(region);
+}
+
+/* Nothing is left in it: it goes, now or when nobody looks at regions any more. */
+static void end_region(struct heap_region *region)
+{
+    struct heap *heap = region->kind->heap;
+    if (region->is_pending || region == region->kind->open)
+        return;
+    if (heap->is_moving || heap->is_swept)
+        heap->has_empty = true;
+    else
+        heap_end_region(region);
 }
 
 static void end_empty(struct heap_region *list)
@@ -367,16 +379,21 @@ static void end_empty(struct heap_region *list)
     }
 }
 
+void heap_end_empty(struct heap *heap)
+{
+    if (!heap->has_empty || heap->is_moving || heap->is_swept)
+        return;
+    heap->has_empty = false;
+    end_empty(heap->stale);
+    for (struct heap_kind *kind = heap->kinds; kind; kind = kind->next)
+        end_empty(kind->regions);
+}
+
 void heap_end_move(struct heap *heap, const struct image *abandoned)
 {
     heap_lock();
     heap->is_moving = false;
-    if (heap->has_empty) {
-        end_empty(heap->stale);
-        for (struct heap_kind *kind = heap->kinds; kind; kind = kind->next)
-            end_empty(kind->regions);
-    }
-    heap->has_empty = false;
+    heap_end_empty(heap);
     if (abandoned)
         leave_kinds(heap, abandoned);
     heap_unlock();
@@ -401,7 +418,8 @@ static void drop(struct heap_region *region, uint64_t place)
 static enum heap_freed free_at(struct heap_region *region, const void *object)
 {
     uint64_t size = region->kind->size;
-    uint64_t offset = (uint64_t)((const char *)object - region->start), place = region->bits ? offset / size : 0;
+    uint64_t offset = (uint64_t)((const char *)object - heap_start(region));
+    uint64_t place = region->bits ? offset / size : 0;
     if (region->bits && offset % size != 0)
         return HEAP_FOREIGN;
     if (region->bits ? !heap_has(region, place) : region->alive == 0)
@@ -437,11 +455,11 @@ struct heap_counts heap_count(const struct plugin *plugin)
     for (; kind; kind = kind->next)
         for (const struct heap_region *region = kind->regions; region; region = region->next) {
             counts.objects += region->alive;
-            counts.bytes += region->alive * kind->size * (region->bits ? 1 : region->count);
+            counts.bytes += region->bits ? region->alive * kind->size : heap_bytes(region);
         }
     const struct heap_region *stale = plugin->heap ? plugin->heap->stale : NULL;
     for (; stale; stale = stale->next)
-        counts.kept_bytes += stale->count * stale->kind->size;
+        counts.old_bytes += heap_bytes(stale);
     heap_unlock();
     return counts;
 }

@@ -1,5 +1,5 @@
-/* heap_move.c: objects change their memory: copies are made beside, and take over at the commit or go. What was
- * freed between is free afterwards, whichever address it was freed by. */
+/* heap_move.c: objects change their memory: copies are made beside, and take over at the commit or go. What
+ * was freed between is free afterwards, whichever address it was freed by. */
 #include "heap_internal.h"
 
 #include <string.h>
@@ -38,23 +38,24 @@ struct heap_region *heap_copy_region(struct heap_region *region, struct heap_kin
     return copy;
 }
 
-static void take_over(struct heap_region *old, struct heap_region *new)
+static void take_over(struct heap_region *old, struct heap_region *new, const struct image *left)
 {
     struct heap_kind *from = old->kind;
     if (from->open == old)
         from->open = NULL;
     heap_list_remove(&from->regions, old);
     old->is_stale = true;
+    old->left = left;
     heap_list_add(&from->heap->stale, old);
     new->is_pending = false;
     heap_list_add(&new->kind->regions, new);
 }
 
-void heap_commit(struct heap *heap, const struct heap_pair *pairs, size_t count)
+void heap_commit(struct heap *heap, const struct heap_pair *pairs, size_t count, const struct image *left)
 {
     heap_lock();
     for (size_t i = 0; i < count; i++) {
-        take_over(pairs[i].old, pairs[i].new);
+        take_over(pairs[i].old, pairs[i].new, left);
         heap->has_empty |= pairs[i].new->alive == 0;
     }
     heap_unlock();

@@ -1,12 +1,15 @@
-/* heap_region.c: memory for typed objects, and which region an address belongs to: slabs in a sorted list (they are
- * few), arrays in a hash table. All under the heap's lock. */
+/* heap_region.c: memory for typed objects, and which region an address belongs to: slabs in a sorted list
+ * (they are few), arrays in a hash table. All under the heap's lock. */
 #include "heap_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 enum { PAGE = 4096, OWN_MAPPING = 64 << 10, FIRST_BUCKETS = 256 };
+
+static const uintptr_t AREA = (uintptr_t)16 << 40, AREA_END = (uintptr_t)64 << 40;
 
 static struct {
     struct heap_region **slabs;          /* sorted by address */
@@ -23,7 +26,7 @@ static size_t slabs_until(const char *address)
     size_t low = 0, high = known.slab_count;
     while (low < high) {
         size_t middle = (low + high) / 2;
-        if (known.slabs[middle]->start <= address)
+        if (heap_start(known.slabs[middle]) <= address)
             low = middle + 1;
         else
             high = middle;
@@ -41,7 +44,7 @@ static bool add_slab(struct heap_region *region)
         known.slabs = slabs;
         known.slab_capacity = capacity;
     }
-    size_t at = slabs_until(region->start);
+    size_t at = slabs_until(heap_start(region));
     memmove(known.slabs + at + 1, known.slabs + at, (known.slab_count++ - at) * sizeof *known.slabs);
     known.slabs[at] = region;
     return true;
@@ -49,7 +52,7 @@ static bool add_slab(struct heap_region *region)
 
 static void remove_slab(const struct heap_region *region)
 {
-    size_t at = slabs_until(region->start) - 1;
+    size_t at = slabs_until(heap_start(region)) - 1;
     memmove(known.slabs + at, known.slabs + at + 1, (--known.slab_count - at) * sizeof *known.slabs);
     if (known.slab_count > 0)
         return;
@@ -62,7 +65,7 @@ struct heap_region *heap_find_slab(const void *address)
 {
     size_t count = slabs_until(address);
     struct heap_region *region = count > 0 ? known.slabs[count - 1] : NULL;
-    bool is_inside = region && (uint64_t)((const char *)address - region->start) <
+    bool is_inside = region && (uint64_t)((const char *)address - heap_start(region)) <
         region->count * region->kind->size;
     return is_inside ? region : NULL;
 }
@@ -85,7 +88,7 @@ static bool grow_buckets(void)
     known.bucket_count = count;
     for (size_t i = 0; i < old_count; i++)
         while (old[i]) {
-            struct heap_region *region = old[i], **bucket = bucket_of(region->start);
+            struct heap_region *region = old[i], **bucket = bucket_of(heap_start(region));
             old[i] = region->next_array;
             region->next_array = *bucket;
             *bucket = region;
@@ -98,7 +101,7 @@ static bool add_array(struct heap_region *region)
 {
     if (known.array_count >= known.bucket_count && !grow_buckets())
         return false;
-    struct heap_region **bucket = bucket_of(region->start);
+    struct heap_region **bucket = bucket_of(heap_start(region));
     region->next_array = *bucket;
     *bucket = region;
     known.array_count++;
@@ -107,7 +110,7 @@ static bool add_array(struct heap_region *region)
 
 static void remove_array(const struct heap_region *region)
 {
-    struct heap_region **at = bucket_of(region->start);
+    struct heap_region **at = bucket_of(heap_start(region));
     while (*at != region)
         at = &(*at)->next_array;
     *at = region->next_array;
@@ -121,16 +124,26 @@ static void remove_array(const struct heap_region *region)
 struct heap_region *heap_find_array(const void *address)
 {
     struct heap_region *region = known.bucket_count ? *bucket_of(address) : NULL;
-    while (region && region->start != address)
+    while (region && heap_start(region) != address)
         region = region->next_array;
     return region;
 }
 
 /* Memory -------------------------------------------------------------------------------------------- */
 
+/* Where no image and nobody else's memory comes to be, and never twice at one address where that can be: so
+ * heap_sweep does not take what remains of other addresses for ours. */
 static char *map_memory(size_t size)
 {
-    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    static uintptr_t next;
+    uint32_t chance = 0;
+    if (next < AREA || next > AREA_END) {
+        if (getrandom(&chance, sizeof chance, GRND_NONBLOCK) < 0)
+            chance = 0;
+        next = AREA + (uintptr_t)chance / 4 * PAGE;
+    }
+    void *memory = mmap((void *)next, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    next += size;
     return memory == MAP_FAILED ? NULL : memory;
 }
 
@@ -152,16 +165,17 @@ static bool take(struct heap_region *region, size_t size)
     size = size ? size : 1;
     if (is_mapped)
         size = region->mapped = (size + PAGE - 1) & -(size_t)PAGE;
-    region->start = is_mapped ? map_memory(size) : take_memory(size, region->kind->size);
-    return region->start != NULL;
+    region->hidden = ~(uintptr_t)(is_mapped ? map_memory(size) : take_memory(size, region->kind->size));
+    return heap_start(region) != NULL;
 }
 
 static void give_back(const struct heap_region *region)
 {
-    if (region->mapped > 0 && region->start)
-        munmap(region->start, region->mapped);
+    char *start = heap_start(region);
+    if (region->mapped > 0 && start)
+        munmap(start, region->mapped);
     else
-        free(region->start);
+        free(start);
 }
 
 struct heap_region *heap_new_slab(struct heap_kind *kind, uint64_t count)
@@ -169,7 +183,7 @@ struct heap_region *heap_new_slab(struct heap_kind *kind, uint64_t count)
     struct heap_region *region = calloc(1, sizeof *region);
     if (!region)
         return NULL;
-    *region = (struct heap_region){.kind = kind, .epoch = kind->heap->epoch};
+    *region = (struct heap_region){.kind = kind, .epoch = kind->heap->epoch, .hidden = UINTPTR_MAX};
     uint64_t size = (count * kind->size + PAGE - 1) & -(uint64_t)PAGE;
     region->count = size / kind->size;
     region->bits = calloc(region->count / 64 + 1, sizeof *region->bits);
@@ -188,7 +202,8 @@ struct heap_region *heap_new_array(struct heap_kind *kind, uint64_t count)
     if (!region)
         return NULL;
     *region = (struct heap_region){
-        .kind = kind, .epoch = kind->heap->epoch, .count = count, .used = count, .alive = 1,
+        .kind = kind, .epoch = kind->heap->epoch, .hidden = UINTPTR_MAX, .count = count, .used = count,
+        .alive = 1,
     };
     if (!__builtin_mul_overflow(count, kind->size, &size) && size <= PTRDIFF_MAX && take(region, size) &&
         add_array(region))

@@ -339,13 +339,14 @@ void image_close(struct image *image)
     dlclose(image->handle);
     bool stays = dl_iterate_phdr(find_mapping, (void *)stage_path(image->stage));
     if (!stays)
-        heap_forget(image);              /* before another image can have its addresses */
+        heap_forget(image);
     loader_unlock();
     if (stays) {
         snprintf(image->why, sizeof image->why, "%s", reason_to_stay(image));
         __atomic_store_n(&image->state, IMAGE_HELD, __ATOMIC_RELEASE);
         return;
     }
+    heap_leave(image);
     image->handle = NULL;
     __atomic_store_n(&image->state, IMAGE_GONE, __ATOMIC_RELEASE);
 }
