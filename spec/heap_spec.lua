@@ -317,12 +317,12 @@ describe("the memory that objects had before they moved", function()
 
   -- A sanitizer's shadow memory is too much to be searched.
   local function is_searchable()
-    local bytes = 0
+    local total = 0
     for line in io.lines "/proc/self/maps" do
       local from, to = line:match "^(%x+)%-(%x+) r"
-      if from then bytes = bytes + tonumber(to, 16) - tonumber(from, 16) end
+      if from then total = total + tonumber(to, 16) - tonumber(from, 16) end
     end
-    return bytes < 16 << 30
+    return total < 16 << 30
   end
 
   it("is given back when nothing leads there, and stays where something does", function()
