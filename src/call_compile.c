@@ -3,6 +3,7 @@
 #include "call_internal.h"
 
 #include "cdecl.h"
+#include "memory.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,10 +123,6 @@ static const struct type *any_pointer(struct types *table)
 static struct signature *compile(const struct type *type, struct error *error)
 {
     struct signature *signature = call_new(type);
-    if (!signature) {
-        error_set(error, "not enough memory");
-        return NULL;
-    }
     for (unsigned i = 0; i < signature->count; i++)
         compile_argument(&signature->arguments[i], type->parameters[i].type);
     compile_result(signature, type->target);
@@ -150,7 +147,7 @@ static char *format_refusal(const struct export *export, const char *why)
 {
     char text[ERROR_TEXT + 256];
     snprintf(text, sizeof text, "'%s' cannot be called: %s", export->name, why);
-    return strdup(text);
+    return memory_copy_text(text);
 }
 
 /* Others may be reading the export: its thunk is the last to change. */
@@ -184,7 +181,7 @@ void call_compile(struct export *export)
 
 void call_refuse(struct export *export, const char *why)
 {
-    publish(export, NULL, strdup(why));
+    publish(export, NULL, memory_copy_text(why));
 }
 
 void call_free_signature(struct export *export)

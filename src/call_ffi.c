@@ -2,6 +2,8 @@
  * registers, variadic functions. */
 #include "call_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 enum { ALIGN = 16 };
@@ -49,9 +51,7 @@ struct signature *call_new(const struct type *type)
 {
     size_t count = (size_t)type->count;
     size_t size = sizeof(struct signature) + count * sizeof(struct argument);
-    struct signature *signature = calloc(1, size + (count + 1) * sizeof(ffi_type *));
-    if (!signature)
-        return NULL;
+    struct signature *signature = memory_take(size + (count + 1) * sizeof(ffi_type *));
     signature->count = (unsigned)count;
     signature->natives_of_arguments = (ffi_type **)(signature->arguments + count);
     return signature;
@@ -68,9 +68,7 @@ void call_free(struct signature *signature)
 struct signature *call_new_ffi(const struct type *type, struct error *error)
 {
     struct signature *signature = call_new(type);
-    if (!signature)
-        error_set(error, "not enough memory");
-    else if (call_prepare_ffi(signature, type, error))
+    if (call_prepare_ffi(signature, type, error))
         return signature;
     call_free(signature);
     return NULL;

@@ -3,6 +3,7 @@
 #include "callback_internal.h"
 
 #include "host.h"
+#include "memory.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -86,7 +87,7 @@ static char *describe_function(lua_State *L)
     }
     lua_getinfo(L, ">S", &ar);
     snprintf(where, sizeof where, "%s:%d", ar.short_src, ar.linedefined);
-    return strdup(where);
+    return memory_copy_text(where);
 }
 
 /* Take the record out of the chain of its function, which is on top. [-1 +0] */

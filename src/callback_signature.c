@@ -4,6 +4,7 @@
 #include "callback_internal.h"
 
 #include "arch.h"
+#include "memory.h"
 #include "native.h"
 
 #include <ffi.h>
@@ -85,11 +86,7 @@ static struct callback_signature *compile(const struct type *type, struct error 
     struct callback_signature *signature;
     if (!can_be_called_back(type, error))
         return NULL;
-    signature = calloc(1, sizeof *signature + type->count * sizeof *signature->arguments);
-    if (!signature) {
-        error_set(error, "not enough memory");
-        return NULL;
-    }
+    signature = memory_take(sizeof *signature + type->count * sizeof *signature->arguments);
     signature->type = type;
     signature->result = type->target;
     signature->result_scalar = object_scalar_of(type->target);
@@ -172,8 +169,8 @@ static bool is_same_description(const ffi_cif *a, const ffi_cif *b)
 
 static struct description *describe(const struct type *type, struct error *error)
 {
-    struct description *made = calloc(1, sizeof *made + type->count * sizeof *made->arguments);
-    ffi_type *result = made ? native_type(&made->natives, type->target, error) : NULL;
+    struct description *made = memory_take(sizeof *made + type->count * sizeof *made->arguments);
+    ffi_type *result = native_type(&made->natives, type->target, error);
     bool ok = result != NULL;
     for (uint64_t i = 0; ok && i < type->count; i++) {
         made->arguments[i] = native_type(&made->natives, type->parameters[i].type, error);
@@ -184,8 +181,7 @@ static struct description *describe(const struct type *type, struct error *error
         return made;
     if (ok)
         error_set(error, "libffi does not take this signature");
-    if (made)
-        native_types_free(made->natives);
+    native_types_free(made->natives);
     free(made);
     return NULL;
 }

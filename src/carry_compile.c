@@ -2,6 +2,8 @@
  * element, unions as bytes; structs are in carry_struct.c. Looks at types only. */
 #include "carry_compile.h"
 
+#include "memory.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,9 +19,7 @@ void carry_own(struct carry_compiler *compiler, void *memory)
 {
     if (compiler->owned_count == compiler->owned_capacity) {
         size_t capacity = compiler->owned_capacity ? compiler->owned_capacity * 2 : 64;
-        void **owned = realloc(compiler->owned, capacity * sizeof *owned);
-        if (!owned)
-            abort();
+        void **owned = memory_resize(compiler->owned, capacity * sizeof *owned);
         compiler->owned = owned;
         compiler->owned_capacity = capacity;
     }
@@ -28,11 +28,9 @@ void carry_own(struct carry_compiler *compiler, void *memory)
 
 const char *carry_text(struct carry_compiler *compiler, const char *format, ...)
 {
-    char *text = NULL;
     va_list values;
     va_start(values, format);
-    if (vasprintf(&text, format, values) < 0)
-        abort();
+    char *text = memory_format(format, values);
     va_end(values);
     carry_own(compiler, text);
     return text;
@@ -42,9 +40,7 @@ void carry_add_step(struct carry_steps *steps, const struct carry_step *step)
 {
     if (steps->count == steps->capacity) {
         steps->capacity = steps->capacity ? steps->capacity * 2 : 8;
-        steps->list = realloc(steps->list, steps->capacity * sizeof *steps->list);
-        if (!steps->list)
-            abort();
+        steps->list = memory_resize(steps->list, steps->capacity * sizeof *steps->list);
     }
     steps->list[steps->count++] = *step;
 }
@@ -347,9 +343,7 @@ const struct carry_program *carry_compile(struct carry_compiler *compiler, const
         if (known->from_type == from && known->to_type == to && known->from_size == from_size &&
             known->to_size == to_size)
             return known;
-    struct carry_program *program = calloc(1, sizeof *program);
-    if (!program)
-        abort();
+    struct carry_program *program = memory_take(sizeof *program);
     *program = (struct carry_program){.from_type = from, .to_type = to, .from_size = from_size,
         .to_size = to_size};
     struct carry_builder builder = {.compiler = compiler, .program = program};

@@ -2,6 +2,8 @@
  * copied together, a whole element where nothing moved. */
 #include "carry_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 enum { MAX_GAP = 8 };        /* bytes of padding that are copied along */
@@ -121,9 +123,7 @@ void carry_optimize(struct carry_program *program)
         return;
     }
     size_t count = program->leaves.count;
-    struct carry_step *sorted = calloc(count + 1, sizeof *sorted);
-    if (!sorted)
-        abort();
+    struct carry_step *sorted = memory_take_array(count + 1, sizeof *sorted);
     for (size_t i = 0; i < count; i++)
         sorted[i] = program->leaves.list[i];
     qsort(sorted, count, sizeof *sorted, compare_places);

@@ -2,6 +2,7 @@
  * with the source file telling same-named ones apart. Reads no value. */
 #include "carry_internal.h"
 
+#include "memory.h"
 #include "stage.h"
 
 #include <elf.h>
@@ -248,8 +249,8 @@ static struct addresses take_addresses(const struct variable *list, size_t count
     struct addresses addresses = {.mask = 15};
     while (addresses.mask < 2 * count)
         addresses.mask = 2 * addresses.mask + 1;
-    addresses.table = calloc(addresses.mask + 1, sizeof *addresses.table);
-    for (size_t i = 0; addresses.table && i < count; i++)
+    addresses.table = memory_take_array(addresses.mask + 1, sizeof *addresses.table);
+    for (size_t i = 0; i < count; i++)
         if (list[i].address)
             *address_slot(&addresses, (uintptr_t)list[i].address) = (uintptr_t)list[i].address;
     return addresses;
@@ -271,7 +272,7 @@ static void plan_hidden(struct carry *carry, const struct carry_options *options
 {
     bool wants_all = options->mode == CARRY_MERGE || options->mode == CARRY_ALL;
     struct addresses known = take_addresses(carry->old_variables, carry->old_count);
-    for (size_t i = 0; wants_all && known.table && i < carry->old_symbols.count; i++) {
+    for (size_t i = 0; wants_all && i < carry->old_symbols.count; i++) {
         const struct carry_symbol *symbol = &carry->old_symbols.list[i];
         if (is_hidden_state(carry, &known, symbol))
             carry->pairs[carry->pair_count++] = (struct carry_pair){

@@ -2,6 +2,8 @@
  * one. Strings are found by their text, in carry_string.c. */
 #include "carry_places.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,14 +92,9 @@ static void drop_aliases(struct carry_places *places)
 
 struct carry_places *carry_make_places(struct carry *carry)
 {
-    struct carry_places *places = calloc(1, sizeof *places);
+    struct carry_places *places = memory_take(sizeof *places);
     size_t most = carry->old_count + carry->old_symbols.count + 1;
-    struct carry_place *list = calloc(most, sizeof *list);
-    if (!places || !list) {
-        free(places);
-        free(list);
-        return NULL;
-    }
+    struct carry_place *list = memory_take_array(most, sizeof *list);
     places->list = list;
     carry_sort_symbols(&carry->old_symbols);
     carry_sort_symbols(&carry->new_symbols);

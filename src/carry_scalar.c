@@ -2,6 +2,8 @@
  * conversion: bit-fields, enumerators by name, numbers of rare sizes. */
 #include "carry_internal.h"
 
+#include "memory.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
@@ -70,9 +72,7 @@ static int compare_from(const void *a, const void *b)
 /* Of several names of one value the first that the new enum has too counts. */
 static struct carry_names *make_names(const struct type *from, const struct type *to)
 {
-    struct carry_names *names = calloc(1, sizeof *names + from->count * sizeof *names->list);
-    if (!names)
-        return NULL;
+    struct carry_names *names = memory_take(sizeof *names + from->count * sizeof *names->list);
     for (uint64_t i = 0; i < from->count; i++) {
         const struct enumerator *old = &from->values[i];
         const struct enumerator *new = type_find_enumerator(to, old->name);

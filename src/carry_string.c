@@ -2,6 +2,7 @@
  * data. */
 #include "carry_places.h"
 
+#include "memory.h"
 #include "stage.h"
 
 #include <elf.h>
@@ -21,7 +22,7 @@ static struct carry_area *find_areas(const struct image *image)
 {
     const char *bytes = stage_bytes(image->stage);
     const Elf64_Ehdr *header = (const void *)bytes;
-    struct carry_area *areas = calloc(header->e_shnum + 1u, sizeof *areas);
+    struct carry_area *areas = memory_take_array(header->e_shnum + 1u, sizeof *areas);
     if (!areas || !header->e_shoff || header->e_shstrndx >= header->e_shnum)
         return areas;
     size_t count = 0;
@@ -93,7 +94,7 @@ void carry_index_strings(struct carry_strings *strings, const struct image *old_
     strings->capacity = 16;
     while (strings->capacity < count * 2)
         strings->capacity *= 2;
-    strings->table = calloc(strings->capacity, sizeof *strings->table);
+    strings->table = memory_take_array(strings->capacity, sizeof *strings->table);
     for (struct carry_area *area = strings->new_areas; strings->table && area &&
          area->start; area++)
         take_area(strings, area);

@@ -3,6 +3,8 @@
  * or out of one. Looks at types only. */
 #include "carry_compile.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,9 +32,7 @@ static void collect(struct members *members, const struct type *type, uint64_t o
         }
         if (members->count == members->capacity) {
             members->capacity = members->capacity ? members->capacity * 2 : 16;
-            members->list = realloc(members->list, members->capacity * sizeof *members->list);
-            if (!members->list)
-                abort();
+            members->list = memory_resize(members->list, members->capacity * sizeof *members->list);
         }
         members->list[members->count++] = (struct member){field, offset + field->offset, false};
     }

@@ -2,6 +2,7 @@
  * does not have, and the sections of the markers. Trusts no offset of the file. */
 #include "carry_internal.h"
 
+#include "memory.h"
 #include "stage.h"
 
 #include <elf.h>
@@ -150,9 +151,7 @@ void carry_sort_symbols(struct carry_symbols *symbols)
 {
     if (symbols->by_address || symbols->count == 0)
         return;
-    symbols->by_address = malloc(symbols->count * sizeof *symbols->by_address);
-    if (!symbols->by_address)
-        abort();
+    symbols->by_address = memory_take(symbols->count * sizeof *symbols->by_address);
     qsort(symbols->list, symbols->count, sizeof *symbols->list, compare_names);
     for (size_t i = 0; i < symbols->count; i++)
         symbols->by_address[i] = &symbols->list[i];

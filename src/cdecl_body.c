@@ -1,6 +1,8 @@
 /* cdecl_body.c: struct, union and enum: their tags, their members, their enumerators. */
 #include "cdecl_internal.h"
 
+#include "memory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +23,7 @@ static struct member *add_member(struct members *members)
 {
     if (members->count == members->capacity) {
         members->capacity = members->capacity ? members->capacity * 2 : 16;
-        members->list = realloc(members->list, members->capacity * sizeof *members->list);
-        if (!members->list)
-            abort();                          /* as the type table does */
+        members->list = memory_resize(members->list, members->capacity * sizeof *members->list);
     }
     struct member *member = &members->list[members->count++];
     *member = (struct member){0};
@@ -175,10 +175,8 @@ static void add_enumerator(struct parser *parser, struct enumerators *enumerator
         names_add(parser->declarations, NAME_ENUMERATOR, name, NULL)->value = value;
     if (enumerators->count == enumerators->capacity) {
         enumerators->capacity = enumerators->capacity ? enumerators->capacity * 2 : 16;
-        enumerators->list = realloc(enumerators->list,
+        enumerators->list = memory_resize(enumerators->list,
                                     enumerators->capacity * sizeof *enumerators->list);
-        if (!enumerators->list)
-            abort();
     }
     enumerators->list[enumerators->count++] = (struct enumerator){name, value};
     if (value < enumerators->least)

@@ -2,6 +2,8 @@
  * read from the outside in: what follows parentheses is read first, then what is in them. */
 #include "cdecl_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 enum { MAX_PARAMETERS = 1024 };
@@ -25,10 +27,8 @@ static void add_parameter(struct parameters *parameters, struct parameter parame
 {
     if (parameters->count == parameters->capacity) {
         parameters->capacity = parameters->capacity ? parameters->capacity * 2 : 8;
-        parameters->list = realloc(parameters->list,
+        parameters->list = memory_resize(parameters->list,
                                    parameters->capacity * sizeof *parameters->list);
-        if (!parameters->list)
-            abort();                          /* as the type table does */
     }
     parameters->list[parameters->count++] = parameter;
 }

@@ -1,6 +1,8 @@
 /* core_carry.c: the carry of state, for Lua: its options, running it, and what it found. */
 #include "core.h"
 
+#include "memory.h"
+
 #include <lauxlib.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,11 +15,11 @@ void core_read_carry_options(lua_State *L, int index, struct carry_options *opti
         return;
     }
     size_t count = lua_rawlen(L, index);
-    char **names = calloc(count + 1, sizeof *names);
+    char **names = memory_take_array(count + 1, sizeof *names);
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, index, (lua_Integer)i + 1);
         const char *name = lua_tostring(L, -1);
-        names[i] = strdup(name ? name : "");
+        names[i] = memory_copy_text(name ? name : "");
         lua_pop(L, 1);
     }
     *options = (struct carry_options){.mode = CARRY_LIST, .names = (const char *const *)names};
@@ -55,9 +57,7 @@ static size_t add_text(struct findings *findings, const char *text)
     size_t length = text ? strlen(text) + 1 : 0, start = findings->used;
     if (start + length + 1 > findings->room) {
         findings->room = 2 * findings->room + length + 4096;
-        findings->text = realloc(findings->text, findings->room);
-        if (!findings->text)
-            abort();
+        findings->text = memory_resize(findings->text, findings->room);
     }
     if (start == 0)
         findings->text[start++] = 0;
@@ -73,9 +73,7 @@ static void add_finding(void *context, enum carry_verdict verdict, const char *p
     struct findings *findings = context;
     if (findings->count == findings->capacity) {
         findings->capacity = 2 * findings->capacity + 64;
-        findings->list = realloc(findings->list, findings->capacity * sizeof *findings->list);
-        if (!findings->list)
-            abort();
+        findings->list = memory_resize(findings->list, findings->capacity * sizeof *findings->list);
     }
     struct finding *finding = &findings->list[findings->count++];
     finding->verdict = verdict;

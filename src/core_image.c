@@ -147,8 +147,7 @@ static int l_save_data(lua_State *L)
     luaL_setmetatable(L, "hotlua.saved");
     if (!image->pristine)
         return 1;
-    saved->data = pristine_take(image);
-    if (!saved->data)
+    if (!pristine_take(image, &saved->data))
         return luaL_error(L, "%s: out of memory", image->source);
     saved->image = image_retain(image);
     return 1;

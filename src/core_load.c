@@ -6,6 +6,7 @@
 #include "debuginfo.h"
 #include "host.h"
 #include "loader.h"
+#include "memory.h"
 #include "probe.h"
 #include "stage.h"
 #include "users.h"
@@ -69,7 +70,7 @@ void core_release_request(struct request *request)
 
 static struct load *new_load(struct request *request)
 {
-    struct load *load = calloc(1, sizeof *load);
+    struct load *load = memory_take(sizeof *load);
     load->function = LUA_NOREF;
     load->request = core_retain_request(request);
     load->image = request->image ? image_retain(request->image) : NULL;
@@ -96,12 +97,14 @@ static void end(struct load *load, const char *stage)
     load->times[load->time_count++].us = (double)(uv_hrtime() - load->begun_ns) / 1e3;
 }
 
-/* Should this stage fail on purpose (t.fail_at)? */
-static bool must_fail(struct load *load, const char *stage)
+/* May this stage begin? Not when it is to fail on purpose (t.fail_at), nor without a reserve of memory. */
+static bool may_begin(struct load *load, const char *stage)
 {
-    if (!load->request->fail || strcmp(load->request->fail, stage) != 0)
-        return false;
-    return !error_set_stage(&load->error, stage, "%s: failure injected at stage '%s'", load->request->source, stage);
+    const struct request *request = load->request;
+    if (request->fail && strcmp(request->fail, stage) == 0)
+        return error_set_stage(&load->error, stage, "%s: failure injected at stage '%s'", request->source, stage);
+    return memory_is_ready() ||
+           error_set_stage(&load->error, stage, "%s: out of memory", request->source);
 }
 
 /* Give the new image's functions the types that the live one's were asked for, so that the commit
@@ -138,10 +141,10 @@ static bool is_worth_probing(const struct load *load)
 
 static bool probe(struct load *load, const struct image_options *options)
 {
-    if (!is_worth_probing(load) && !must_fail(load, "probe"))
+    if (!is_worth_probing(load) && may_begin(load, "probe"))
         return true;
     begin(load);
-    bool ok = !must_fail(load, "probe");
+    bool ok = may_begin(load, "probe");
     if (ok) {
         struct probe *probe = probe_begin(stage_path(load->image->stage), load->request->source,
                                           load->request->probe_limit_ms, &load->error);
@@ -178,7 +181,7 @@ static void open_image(void *context)
     if (!probe(load, &options))
         return;
     begin(load);
-    load->ok = !must_fail(load, "open") && image_open(load->image, &options, &load->error);
+    load->ok = may_begin(load, "open") && image_open(load->image, &options, &load->error);
     if (!load->ok && !load->error.stage[0])
         snprintf(load->error.stage, sizeof load->error.stage, "open");
     end(load, "open");
@@ -196,7 +199,7 @@ static void take(void *context)
     struct load *load = context;
     begin(load);
     struct stage *stage = NULL;
-    if (!must_fail(load, "copy")) {
+    if (may_begin(load, "copy")) {
         stage = (load->request->must_be_trusted ? stage_copy_trusted : stage_copy)(
             load->request->source, load->request->name, &load->error);
         if (!stage)
@@ -211,7 +214,7 @@ static void take(void *context)
         return;
     }
     begin(load);
-    if (must_fail(load, "verify"))
+    if (!may_begin(load, "verify"))
         stage_free(stage);
     else
         load->image = image_verify(stage, load->request->source, &load->error);
@@ -312,7 +315,7 @@ static char *copy_field(lua_State *L, int index, const char *name)
 {
     lua_getfield(L, index, name);
     const char *text = lua_tostring(L, -1);
-    char *copy = text ? strdup(text) : NULL;
+    char *copy = memory_copy_text(text);
     lua_pop(L, 1);
     return copy;
 }
@@ -328,7 +331,7 @@ static struct image *retain_field(lua_State *L, int index, const char *name)
 struct request *core_read_request(lua_State *L, int index)
 {
     luaL_checktype(L, index, LUA_TTABLE);
-    struct request *request = calloc(1, sizeof *request);
+    struct request *request = memory_take(sizeof *request);
     request->references = 1;
     request->source = copy_field(L, index, "source");
     request->name = copy_field(L, index, "name");
@@ -383,7 +386,7 @@ static int l_open(lua_State *L)
  * whether trying again later is worth it. */
 static int l_close(lua_State *L)
 {
-    struct request *request = calloc(1, sizeof *request);
+    struct request *request = memory_take(sizeof *request);
     request->references = 1;
     request->image = image_retain(core_check_image(L, 1));
     struct load *load = new_load(request);

@@ -10,6 +10,7 @@
 #include "guard.h"
 #include "heap.h"
 #include "host.h"
+#include "memory.h"
 #include "object.h"
 #include "slot.h"
 
@@ -513,9 +514,7 @@ static void deliver_crash(lua_State *L, void *context)
 static void post_crash(struct image *image, const char *what)
 {
     size_t length = strlen(what);
-    struct crash_news *news = malloc(sizeof *news + length + 1);
-    if (!news)
-        return;
+    struct crash_news *news = memory_take(sizeof *news + length + 1);
     *news = (struct crash_news){image->plugin, image->generation};
     memcpy(news->what, what, length + 1);
     host_post(image->plugin->owner, deliver_crash, news);

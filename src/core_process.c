@@ -4,6 +4,7 @@
 
 #include "host.h"
 #include "loader.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +66,7 @@ static void deliver(lua_State *L, void *context)
 
 static void post(struct command *command, struct piece piece)
 {
-    struct piece *copy = malloc(sizeof *copy);
+    struct piece *copy = memory_take(sizeof *copy);
     *copy = piece;
     copy->command = command;
     host_post(command->host, deliver, copy);
@@ -101,7 +102,7 @@ static void read_output(struct command *command, int input)
     while ((size = read(input, buffer, sizeof buffer)) > 0 || (size < 0 && errno == EINTR)) {
         if (size < 0)
             continue;
-        char *text = malloc((size_t)size);
+        char *text = memory_take((size_t)size);
         memcpy(text, buffer, (size_t)size);
         post(command, (struct piece){.text = text, .size = (size_t)size});
     }
@@ -147,12 +148,12 @@ static int l_run_command(lua_State *L)
         luaL_argcheck(L, lua_isstring(L, -1), 1, "a list of strings expected");
         lua_pop(L, 1);
     }
-    struct command *command = calloc(1, sizeof *command);
+    struct command *command = memory_take(sizeof *command);
     command->host = host_of(L);
-    command->arguments = calloc(count + 1, sizeof *command->arguments);
+    command->arguments = memory_take_array(count + 1, sizeof *command->arguments);
     for (size_t i = 0; i < count; i++) {
         lua_rawgeti(L, 1, (lua_Integer)i + 1);
-        command->arguments[i] = strdup(lua_tostring(L, -1));
+        command->arguments[i] = memory_copy_text(lua_tostring(L, -1));
         lua_pop(L, 1);
     }
     lua_pushvalue(L, 2);

@@ -3,6 +3,7 @@
 #include "core.h"
 
 #include "host.h"
+#include "memory.h"
 #include "watch.h"
 
 #include <lauxlib.h>
@@ -58,8 +59,8 @@ static void deliver(lua_State *L, void *context)
 static struct event *new_event(struct listener *listener, enum watch_event kind, const char *name,
                                uint64_t when_ns)
 {
-    struct event *event = calloc(1, sizeof *event);
-    *event = (struct event){listener, kind, when_ns, name ? strdup(name) : NULL, NULL, NULL};
+    struct event *event = memory_take(sizeof *event);
+    *event = (struct event){listener, kind, when_ns, memory_copy_text(name), NULL, NULL};
     __atomic_add_fetch(&listener->references, 1, __ATOMIC_RELAXED);
     return event;
 }
@@ -162,7 +163,7 @@ static struct listener *new_listener(lua_State *L, int index)
     struct listener **handle = lua_newuserdatauv(L, sizeof *handle, 0);
     *handle = NULL;
     luaL_setmetatable(L, "hotlua.listener");
-    struct listener *listener = calloc(1, sizeof *listener);
+    struct listener *listener = memory_take(sizeof *listener);
     *handle = listener;
     listener->host = host_of(L);
     listener->references = 1;

@@ -2,6 +2,8 @@
  * questions are debuginfo_find.c, debuginfo_names.c and debuginfo_variables.c. */
 #include "debuginfo_internal.h"
 
+#include "memory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +27,9 @@ static void destroy(void *context)
 
 struct debuginfo *debuginfo_open(const char *path, const char *source_directory, struct error *error)
 {
-    struct debuginfo *debug = calloc(1, sizeof *debug);
-    if (!debug) {
-        error_set(error, "%s: out of memory", path);
-        return NULL;
-    }
+    struct debuginfo *debug = memory_take(sizeof *debug);
     debug->main.descriptor = debug->separate.descriptor = debug->alternate.descriptor = -1;
-    debug->source_directory = source_directory ? strdup(source_directory) : NULL;
+    debug->source_directory = memory_copy_text(source_directory);
     debug->types = types_new(debuginfo_read_lazy, debug, destroy);
     if (file_open(&debug->main, path, true, error) &&
         file_open_separate(&debug->main, source_directory, &debug->separate, error))

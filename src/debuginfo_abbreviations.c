@@ -2,6 +2,8 @@
  * written. Read once, used by every unit that shares them. */
 #include "debuginfo_scan.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 const uint16_t scan_codes[ATTRIBUTES] = {
@@ -110,9 +112,7 @@ struct abbreviations *abbreviations_read(const struct unit *unit, const Elf_Data
     struct abbreviations **place =
         (struct abbreviations **)map_claim(&unit->debug->abbreviation_tables, key);
     if (!*place) {
-        struct abbreviations *table = calloc(1, sizeof *table);
-        if (!table)
-            abort();
+        struct abbreviations *table = memory_take(sizeof *table);
         *place = table;
         table->bytes = bytes;
         table->end = bytes + section->d_size;

@@ -2,6 +2,8 @@
  * found by build-id or debuglink, the supplementary one of dwz. Reads no DWARF. */
 #include "debuginfo_internal.h"
 
+#include "memory.h"
+
 #include <elfutils/libdwelf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -29,9 +31,14 @@ bool file_open(struct debug_file *file, const char *path, bool stable, struct er
     struct stat status;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
-        return error_set(error, "%s: %s", path, strerror(errno));
+        return error_set_stage(error, "open", "%s: %s", path, strerror(errno));
     file->descriptor = descriptor;
-    if (fstat(descriptor, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size < EI_NIDENT) {
+    if (fstat(descriptor, &status) != 0) {
+        error_set_stage(error, "open", "%s: %s", path, strerror(errno));
+        file_close(file);
+        return false;
+    }
+    if (!S_ISREG(status.st_mode) || status.st_size < EI_NIDENT) {
         file_close(file);
         return error_set(error, "%s: not an ELF file", path);
     }
@@ -39,10 +46,13 @@ bool file_open(struct debug_file *file, const char *path, bool stable, struct er
     file->size = (size_t)status.st_size;
     if (stable || is_system_path(path)) {      /* writable, for libelf inflates sections in place */
         void *bytes = mmap(NULL, file->size, PROT_READ | PROT_WRITE, MAP_PRIVATE, descriptor, 0);
-        if (bytes != MAP_FAILED) {
-            file->bytes = bytes;
-            file->elf = elf_memory(bytes, file->size);
+        if (bytes == MAP_FAILED) {
+            error_set_stage(error, "open", "%s: %s", path, strerror(errno));
+            file_close(file);
+            return false;
         }
+        file->bytes = bytes;
+        file->elf = elf_memory(bytes, file->size);
     } else {
         file->elf = elf_begin(descriptor, ELF_C_READ, NULL);
     }
@@ -50,7 +60,7 @@ bool file_open(struct debug_file *file, const char *path, bool stable, struct er
         file_close(file);
         return error_set(error, "%s: not an ELF file", path);
     }
-    file->path = strdup(path);
+    file->path = memory_copy_text(path);
     return true;
 }
 

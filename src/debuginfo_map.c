@@ -1,6 +1,8 @@
 /* debuginfo_map.c: the hash tables and growing lists behind the readers of debug information. */
 #include "debuginfo_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 enum { FIRST_CAPACITY = 64 };
@@ -14,19 +16,11 @@ static struct map_entry *find_place(const struct map *map, uint64_t key)
     return &map->entries[i];
 }
 
-static void *must_allocate(size_t count, size_t size)
-{
-    void *memory = calloc(count, size);
-    if (!memory)
-        abort();
-    return memory;
-}
-
 static void grow(struct map *map)
 {
     struct map old = *map;
     map->capacity = old.capacity ? old.capacity * 2 : FIRST_CAPACITY;
-    map->entries = must_allocate(map->capacity, sizeof *map->entries);
+    map->entries = memory_take_array(map->capacity, sizeof *map->entries);
     map->count = 0;
     for (size_t i = 0; i < old.capacity; i++)
         if (old.entries[i].value) {
@@ -72,8 +66,5 @@ void *list_grow(void *list, size_t count, size_t *capacity, size_t size)
     if (count < *capacity)
         return list;
     *capacity = *capacity ? *capacity * 2 : 16;
-    list = reallocarray(list, *capacity, size);
-    if (!list)
-        abort();
-    return list;
+    return memory_resize(list, *capacity * size);
 }

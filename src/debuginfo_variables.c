@@ -2,6 +2,8 @@
  * lies. Bodies of functions are looked into only where the symbol table has statics of functions. */
 #include "debuginfo_internal.h"
 
+#include "memory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,10 +238,8 @@ static void keep_found(struct debuginfo *debug, struct collection *collection)
     for (size_t i = 0; i < collection->count; i++)
         if (!is_repeated(list, kept, &list[i].variable))
             list[kept++] = list[i];
-    debug->variables = calloc(kept, sizeof *debug->variables);
-    debug->variable_sources = calloc(kept, sizeof *debug->variable_sources);
-    if (!debug->variables || !debug->variable_sources)
-        abort();
+    debug->variables = memory_take_array(kept, sizeof *debug->variables);
+    debug->variable_sources = memory_take_array(kept, sizeof *debug->variable_sources);
     for (size_t i = 0; i < kept; i++) {
         debug->variables[i] = list[i].variable;
         debug->variable_sources[i] = list[i].source;

@@ -2,6 +2,8 @@
  * functions that run at load and unload. Tables that tags lead to are checked by the other parts. */
 #include "elf_internal.h"
 
+#include "memory.h"
+
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,9 +65,7 @@ static bool find_strings(struct elf *elf)
 static bool read_strings(struct elf *elf, const Elf64_Dyn *entries, size_t count)
 {
     size_t used = 0;
-    elf->facts->needed = calloc(MAX_NEEDED + 1, sizeof *elf->facts->needed);
-    if (!elf->facts->needed)
-        return error_set(elf->error, "%s: out of memory", elf->name);
+    elf->facts->needed = memory_take_array(MAX_NEEDED + 1, sizeof *elf->facts->needed);
     for (size_t i = 0; i < count; i++) {
         switch (entries[i].d_tag) {
         case DT_NEEDED: case DT_SONAME: case DT_RPATH: case DT_RUNPATH: case DT_AUXILIARY: case DT_FILTER:

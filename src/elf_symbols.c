@@ -208,7 +208,7 @@ bool elf_list_symbols(struct elf *elf)
     struct elf_facts *facts = elf->facts;
     facts->symbols = calloc(elf->end_hashed - elf->first_hashed + 1, sizeof *facts->symbols);
     if (!facts->symbols)
-        return false;
+        return error_set(elf->error, "%s: out of memory", elf->name);
     size_t count = 0;
     for (size_t i = elf->first_hashed; i < elf->end_hashed; i++)
         count += make_symbol(elf, i, &facts->symbols[count]);

@@ -4,6 +4,7 @@
 #include "guard.h"
 
 #include "arch.h"
+#include "memory.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -214,15 +215,15 @@ void guard_install(void (*landing)(void *frame))
 void guard_thread(struct thread *thread)
 {
     stack_t stack = {0};
-    struct guard *guard = calloc(1, sizeof *guard);
-    if (!guard)
-        abort();
+    struct guard *guard = memory_take(sizeof *guard);
     guard->page = (size_t)sysconf(_SC_PAGESIZE);
     guard->stack = mmap(NULL, guard->page + STACK_SIZE, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
     thread->guard = guard;
-    if (guard->stack == MAP_FAILED)
-        abort();
+    if (guard->stack == MAP_FAILED) {    /* a stack overflow of this thread is not to be survived */
+        guard->stack = NULL;
+        return;
+    }
     mprotect(guard->stack, guard->page, PROT_NONE);
     stack.ss_sp = guard->stack + guard->page;
     stack.ss_size = STACK_SIZE;
@@ -233,7 +234,8 @@ void guard_release_thread(struct thread *thread)
 {
     stack_t none = {.ss_flags = SS_DISABLE};
     sigaltstack(&none, NULL);
-    munmap(thread->guard->stack, thread->guard->page + STACK_SIZE);
+    if (thread->guard->stack)
+        munmap(thread->guard->stack, thread->guard->page + STACK_SIZE);
     free(thread->guard);
 }
 

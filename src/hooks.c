@@ -5,6 +5,7 @@
 #include "heap.h"
 #include "host.h"
 #include "image.h"
+#include "memory.h"
 #include "slot.h"
 #include "thread.h"
 
@@ -142,7 +143,7 @@ static bool add_value(struct emitted *emitted, char type, va_list *values)
     case 'p': value->pointer = va_arg(*values, void *); break;
     case 's':
         text = va_arg(*values, const char *);
-        value->text = text ? strdup(text) : NULL;
+        value->text = memory_copy_text(text);
         break;
     default: return false;
     }
@@ -153,13 +154,13 @@ static bool add_value(struct emitted *emitted, char type, va_list *values)
 void hot_host_emit(const char *name, const char *types, va_list given)
 {
     struct plugin *plugin = plugin_of(__builtin_return_address(0));
-    struct emitted *emitted = plugin ? calloc(1, sizeof *emitted) : NULL;
+    struct emitted *emitted = plugin ? memory_take(sizeof *emitted) : NULL;
     if (!emitted)
         return;
     va_list values;
     va_copy(values, given);
     emitted->key = &emit_key;
-    emitted->name = strdup(name ? name : "");
+    emitted->name = memory_copy_text(name ? name : "");
     for (const char *type = types ? types : ""; *type && emitted->count < MOST_VALUES; type++)
         if (!add_value(emitted, *type, &values))
             break;
@@ -169,15 +170,15 @@ void hot_host_emit(const char *name, const char *types, va_list given)
 
 static void write_log(struct plugin *plugin, const char *level, const char *text)
 {
-    struct emitted *emitted = plugin ? calloc(1, sizeof *emitted) : NULL;
+    struct emitted *emitted = plugin ? memory_take(sizeof *emitted) : NULL;
     if (!emitted) {
         fprintf(stderr, "hotlua: %s: %s\n", level, text);
         return;
     }
     emitted->key = &log_key;
-    emitted->name = strdup(level ? level : "info");
+    emitted->name = memory_copy_text(level ? level : "info");
     emitted->count = 1;
-    emitted->values[0] = (struct value){.type = 's', .text = strdup(text ? text : "")};
+    emitted->values[0] = (struct value){.type = 's', .text = memory_copy_text(text ? text : "")};
     pass_on(emitted, plugin);
 }
 

@@ -5,6 +5,7 @@
 #include "call.h"
 #include "core.h"
 #include "loader.h"
+#include "memory.h"
 #include "slot.h"
 
 #include <errno.h>
@@ -161,9 +162,7 @@ static bool is_empty(struct host *host, const struct queue *queue)
 static void add_message(struct host *host, struct queue *queue,
                         void (*deliver)(lua_State *L, void *context), void *context)
 {
-    struct message *message = malloc(sizeof *message);
-    if (!message)
-        abort();
+    struct message *message = memory_take(sizeof *message);
     *message = (struct message){deliver, context, NULL};
     pthread_mutex_lock(&host->lock);
     *queue->last = message;
@@ -267,7 +266,7 @@ static int job_count(struct host *host)
 void host_work(struct host *host, void (*work)(void *context),
                void (*done)(lua_State *L, void *context), void *context)
 {
-    struct job *job = malloc(sizeof *job);
+    struct job *job = memory_take(sizeof *job);
     *job = (struct job){host, work, done, context};
     host_begin_job(host);
     host_await(host, 1);

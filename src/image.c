@@ -6,6 +6,7 @@
 #include "debuginfo.h"
 #include "heap.h"
 #include "loader.h"
+#include "memory.h"
 #include "native_symbol.h"
 #include "pristine.h"
 #include "slot.h"
@@ -132,7 +133,7 @@ static void make_exports(struct image *image)
     size_t count = 0;
     for (size_t i = 0; i < image->facts.symbol_count; i++)
         count += is_function(&image->facts.symbols[i]);
-    image->exports = calloc(count + 1, sizeof *image->exports);
+    image->exports = memory_take_array(count + 1, sizeof *image->exports);
     for (size_t i = 0; i < image->facts.symbol_count; i++) {
         const struct symbol *symbol = &image->facts.symbols[i];
         if (!is_function(symbol))
@@ -166,10 +167,10 @@ typedef bool check_function(const void *bytes, size_t size, const char *name, st
 static struct image *examine_as(check_function *check, struct stage *stage, const char *source,
                                 struct error *error)
 {
-    struct image *image = calloc(1, sizeof *image);
+    struct image *image = memory_take(sizeof *image);
     image->references = 1;
     image->stage = stage;
-    image->source = strdup(source);
+    image->source = memory_copy_text(source);
     if (!check(stage_bytes(stage), stage_size(stage), source, &image->facts, error)) {
         error_set_stage(error, "verify", "%s", strdupa(error->text));
         image_release(image);
@@ -204,6 +205,8 @@ bool image_read_types(struct image *image, const struct image_options *options, 
     if (slash)
         *slash = 0;
     image->debug = debuginfo_open(stage_path(image->stage), slash ? directory : NULL, &missing);
+    if (!image->debug && missing.stage[0])       /* not for what is in the file: it could not be read at all */
+        return error_set_stage(error, "open", "%s: its debug information: %s", image->source, missing.text);
     if (image->debug) {
         image->types = types_retain(debuginfo_types(image->debug));
     } else {
@@ -273,7 +276,8 @@ bool image_open(struct image *image, const struct image_options *options, struct
     if (strcmp(map->l_name, path) != 0)   /* the loader gave an image that it already had */
         return error_set_stage(error, "open", "%s: the loader returned %s instead of the new image",
                                image->source, map->l_name);
-    image->pristine = pristine_take(image);
+    if (!pristine_take(image, &image->pristine))
+        return error_set_stage(error, "open", "%s: out of memory", image->source);
     rebase_exports(image);
     return image_read_types(image, options, error);
 }

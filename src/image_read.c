@@ -4,6 +4,7 @@
 
 #include "cdecl.h"
 #include "debuginfo.h"
+#include "memory.h"
 #include "stage.h"
 
 #include <link.h>
@@ -123,10 +124,8 @@ struct variables {
 /* Two sorted lists, one behind the other, become one. */
 static void merge_lists(struct variable *list, size_t first, size_t count)
 {
-    struct variable *copy = malloc((first + 1) * sizeof *copy);
+    struct variable *copy = memory_take((first + 1) * sizeof *copy);
     size_t left = 0, right = first;
-    if (!copy)
-        abort();
     memcpy(copy, list, first * sizeof *copy);
     for (size_t i = 0; left < first; i++)
         list[i] = right < count && comes_after(&copy[left], &list[right]) ? list[right++] : copy[left++];
@@ -151,9 +150,7 @@ static struct variables *list_variables(struct image *image)
     if (image->debug)
         all = debuginfo_variables(image->debug, &debug_count);
     size_t most = image->facts.symbol_count + debug_count;
-    struct variables *variables = calloc(1, sizeof *variables + most * sizeof *variables->list);
-    if (!variables)
-        abort();
+    struct variables *variables = memory_take(sizeof *variables + most * sizeof *variables->list);
     struct variable *list = variables->list;
     for (size_t i = 0; i < image->facts.symbol_count; i++) {
         const struct symbol *symbol = &image->facts.symbols[i];

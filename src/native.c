@@ -2,6 +2,7 @@
 #include "native.h"
 
 #include "cdecl.h"
+#include "memory.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -225,7 +226,7 @@ static ffi_type *aggregate_of(struct native_types **list, const struct type *typ
         return refuse(leaves.refused, "inside a struct cannot be passed by value", error);
     if (leaves.is_misaligned || leaves.is_full)
         return refuse(type, "is packed: it cannot be passed by value; pass a pointer", error);
-    struct native_types *made = calloc(1, sizeof *made);
+    struct native_types *made = memory_take(sizeof *made);
     *made = (struct native_types){.next = *list};
     *list = made;
     made->type = (ffi_type){

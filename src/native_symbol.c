@@ -3,6 +3,7 @@
 
 #include "arch.h"
 #include "hold.h"
+#include "memory.h"
 #include "types.h"
 
 #include <errno.h>
@@ -70,9 +71,7 @@ static void note_use(const struct image *image, struct plugin *plugin)
         use = use->next;
     if (use || image->plugin == plugin)
         return;
-    use = malloc(sizeof *use);
-    if (!use)
-        abort();
+    use = memory_take(sizeof *use);
     *use = (struct use){image, plugin, uses};
     uses = use;
 }

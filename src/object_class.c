@@ -2,6 +2,8 @@
  * name; and the references by which Lua's collector keeps type tables and images. */
 #include "object_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 /* Registry keys (their addresses). */
@@ -217,10 +219,8 @@ void object_read_members(lua_State *L, struct class *class)
     free(class->members);
     free(class->buckets);
     class->member_count = 0;
-    class->members = calloc(count + is_scalar + 1, sizeof *class->members);
-    class->buckets = calloc(room, sizeof *class->buckets);
-    if (!class->members || !class->buckets)
-        luaL_error(L, "not enough memory");
+    class->members = memory_take_array(count + is_scalar + 1, sizeof *class->members);
+    class->buckets = memory_take_array(room, sizeof *class->buckets);
     class->mask = room - 1;
     struct member start = {.is_const = class->is_const, .is_positional = true};
     if (count > 0)

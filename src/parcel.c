@@ -2,6 +2,7 @@
  * packed in. */
 #include "parcel.h"
 
+#include "memory.h"
 #include "object.h"
 
 #include <lauxlib.h>
@@ -155,7 +156,7 @@ static struct parcel **push_box(lua_State *L)
         lua_setfield(L, -2, "__gc");
     }
     lua_setmetatable(L, -2);
-    *box = calloc(1, sizeof **box);
+    *box = memory_take(sizeof **box);
     if (!*box)
         luaL_error(L, "not enough memory");
     return box;

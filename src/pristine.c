@@ -213,17 +213,17 @@ static size_t take_all(struct pristine *pristine, const unsigned char *written)
     return copied;
 }
 
-struct pristine *pristine_take(const struct image *image)
+bool pristine_take(const struct image *image, struct pristine **taken)
 {
     struct range ranges[MAX_RANGES];
     unsigned count = find_ranges(image, ranges);
     if (count == 0 || sysconf(_SC_PAGESIZE) != PAGE)
-        return NULL;
+        return true;
     const struct range *last = &ranges[count - 1];
     size_t pages = last->first_page + (last->end - last->start) / PAGE;
     struct pristine *pristine = calloc(1, sizeof *pristine + pages * sizeof *pristine->pages);
     if (!pristine)
-        return NULL;
+        return false;
     memcpy(pristine->ranges, ranges, count * sizeof *ranges);
     pristine->range_count = count;
     pristine->page_count = pages;
@@ -235,10 +235,12 @@ struct pristine *pristine_take(const struct image *image)
             take_all(pristine, written);
     }
     free(written);
-    if (pristine->copied == 0 || pristine->copies)
-        return pristine;
-    pristine_free(pristine);
-    return NULL;
+    if (pristine->copied > 0 && !pristine->copies) {
+        pristine_free(pristine);
+        return false;
+    }
+    *taken = pristine;
+    return true;
 }
 
 void pristine_free(struct pristine *pristine)

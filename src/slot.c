@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "call_compile.h"
+#include "memory.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -61,11 +62,9 @@ static struct plugin *find_any(const char *name)
 
 static struct plugin *add_plugin(const char *name)
 {
-    struct plugin *plugin = calloc(1, sizeof *plugin);
+    struct plugin *plugin = memory_take(sizeof *plugin);
     struct plugin **bucket = bucket_of(name);
-    if (!plugin)
-        return NULL;
-    plugin->name = strdup(name);
+    plugin->name = memory_copy_text(name);
     plugin->next_in_bucket = *bucket;
     *bucket = plugin;
     *last_plugin = plugin;
@@ -75,7 +74,7 @@ static struct plugin *add_plugin(const char *name)
 
 struct plugin *plugin_create(const char *name, const char *path, void *owner, struct error *error)
 {
-    char *path_copy = strdup(path);
+    char *path_copy = memory_copy_text(path);
     slot_lock();
     struct plugin *plugin = find_any(name);
     if (plugin && !plugin->is_closed) {
@@ -121,9 +120,7 @@ struct plugin *plugin_next(struct plugin *after)
 static struct slot *take_slot(void)
 {
     if (block_used == BLOCK_SLOTS) {
-        struct slot *fresh = calloc(BLOCK_SLOTS, sizeof *fresh);
-        if (!fresh)
-            abort();
+        struct slot *fresh = memory_take_array(BLOCK_SLOTS, sizeof *fresh);
         block = fresh;
         block_used = 0;
     }
@@ -134,7 +131,7 @@ static struct slot *take_slot(void)
 static struct slot *insert_slot(struct plugin *plugin, struct slot **place, const char *name)
 {
     struct slot *slot = take_slot();
-    slot->name = strdup(name);
+    slot->name = memory_copy_text(name);
     slot->plugin = plugin;
     slot->bound = &slot_absent;
     slot->entry = slot->usual = call_absent;

@@ -2,6 +2,7 @@
  * is locked (flock) while its process lives, so that the next one can tell what a dead one left. */
 #include "stage.h"
 
+#include "memory.h"
 #include "trust.h"
 
 #include <dirent.h>
@@ -203,9 +204,9 @@ static size_t wanted_size(int descriptor, const struct stat *status)
 {
     char magic[SELFMAG];
     size_t size = (size_t)status->st_size;
-    bool is_elf = pread(descriptor, magic, sizeof magic, 0) == (ssize_t)sizeof magic &&
-                  memcmp(magic, ELFMAG, SELFMAG) == 0;
-    return is_elf || size < NOT_ELF_BYTES ? size : NOT_ELF_BYTES;
+    ssize_t count = pread(descriptor, magic, sizeof magic, 0);
+    bool may_be_elf = count < 0 || (count == (ssize_t)sizeof magic && memcmp(magic, ELFMAG, SELFMAG) == 0);
+    return may_be_elf || size < NOT_ELF_BYTES ? size : NOT_ELF_BYTES;
 }
 
 /* Copy up to `size` bytes. Returns how many there were (the file may have shrunk), -1 with errno. */
@@ -250,7 +251,7 @@ static int copy_into(struct stage *stage, const char *directory, const char *nam
     unsigned long number = __atomic_add_fetch(&places.copies, 1, __ATOMIC_RELAXED);
     if (asprintf(&stage->path, "%s/%.100s.%lu.so", directory, name, number) < 0) {
         stage->path = NULL;
-        error_set_stage(error, "copy", "out of memory");
+        error_set_stage(error, "copy", "%s: out of memory", stage->source);
         return -1;
     }
     int to = open(stage->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
@@ -269,11 +270,10 @@ static int copy_into(struct stage *stage, const char *directory, const char *nam
 
 static struct stage *copy_source(const char *source, const char *name, bool must_be_trusted, struct error *error)
 {
-    struct stage *stage = calloc(1, sizeof *stage);
-    int from = stage ? open_source(source, must_be_trusted, &stage->status, error) : -1;
+    struct stage *stage = memory_take(sizeof *stage);
+    int from = open_source(source, must_be_trusted, &stage->status, error);
     int result = from < 0 ? -1 : 0;
-    if (stage)
-        stage->source = strdup(source);
+    stage->source = memory_copy_text(source);
     for (unsigned i = 0; result == 0 && i < MAX_PLACES; i++) {
         const char *directory = place(i, i == 0 ? error : NULL);
         result = directory ? copy_into(stage, directory, name, from, error) : -1;

@@ -3,6 +3,7 @@
 #include "thread.h"
 
 #include "guard.h"
+#include "memory.h"
 
 #include <errno.h>
 #include <linux/membarrier.h>
@@ -70,9 +71,7 @@ static void find_stack(struct thread *thread)
 struct thread *thread_register(void)
 {
     pthread_once(&once, start);
-    struct thread *thread = aligned_alloc(64, sizeof *thread);
-    if (!thread)
-        abort();
+    struct thread *thread = memory_take_aligned(64, sizeof *thread);
     *thread = (struct thread){
         .errno_place = &errno, .pending_error = THREAD_NO_ERROR, .identity = pthread_self(),
     };

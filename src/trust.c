@@ -140,9 +140,10 @@ static int enter(struct walk *walk, const char *name)
     struct stat status;
     int result = -1;
     int found = openat(walk->directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (found < 0 || fstat(found, &status) != 0 ||
-        snprintf(real, sizeof real, "%s/%s", walk->real, name) >= (int)sizeof real) {
-        fail(walk, found < 0 ? errno : ENAMETOOLONG);
+    if (found < 0 || fstat(found, &status) != 0) {
+        fail(walk, errno);
+    } else if (snprintf(real, sizeof real, "%s/%s", walk->real, name) >= (int)sizeof real) {
+        fail(walk, ENAMETOOLONG);
     } else if (S_ISLNK(status.st_mode)) {
         result = follow(walk, found, real, &status) ? -2 : -1;
     } else if (S_ISDIR(status.st_mode)) {

@@ -2,6 +2,8 @@
  * types_nodes.c, basic types types_basic.c, comparing and searching types_compare.c. */
 #include "types_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,9 +16,7 @@ struct block {
 
 void *types_must_allocate(size_t size)
 {
-    void *memory = calloc(1, size);
-    if (!memory)
-        abort();
+    void *memory = memory_take(size);
     return memory;
 }
 

@@ -2,6 +2,8 @@
  * types (lazy ones are read on the way). */
 #include "types.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,22 +34,16 @@ static size_t find_place(const struct comparison *comparison, struct pair pair)
     return i;
 }
 
-static bool grow(struct comparison *comparison)
+static void grow(struct comparison *comparison)
 {
     size_t capacity = comparison->capacity ? comparison->capacity * 2 : 32;
-    struct pair *list = realloc(comparison->list, capacity * sizeof *list);
-    if (!list)
-        return false;
-    comparison->list = list;
-    uint32_t *places = calloc(capacity * 2, sizeof *places);
-    if (!places)
-        return false;
+    uint32_t *places = memory_take_array(capacity * 2, sizeof *places);
+    comparison->list = memory_resize(comparison->list, capacity * sizeof *comparison->list);
     free(comparison->places);
     comparison->places = places;
     comparison->capacity = capacity;
     for (size_t i = 0; i < comparison->count; i++)
-        places[find_place(comparison, list[i])] = (uint32_t)i + 1;
-    return true;
+        places[find_place(comparison, comparison->list[i])] = (uint32_t)i + 1;
 }
 
 /* Note that a and b, qualifiers apart, have to be the same. False when they cannot be. */
@@ -58,8 +54,8 @@ static bool expect_same(struct comparison *comparison, const struct type *a, con
         return true;
     if (pair.a->kind != pair.b->kind)
         return false;
-    if (comparison->count == comparison->capacity && !grow(comparison))
-        return false;
+    if (comparison->count == comparison->capacity)
+        grow(comparison);
     size_t place = find_place(comparison, pair);
     if (!comparison->places[place]) {
         comparison->list[comparison->count++] = pair;

@@ -3,6 +3,8 @@
  * linkers delete before they write. Some quiet settles it. */
 #include "watch_internal.h"
 
+#include "memory.h"
+
 #if defined(__linux__) && !defined(HOTLUA_WATCH_UV)
 
 #include <limits.h>
@@ -89,9 +91,7 @@ static void examine(void *context)
 void doubt_begin(struct watch *watch, const char *name, const struct stat *status)
 {
     doubt_end(watch, name);
-    struct doubt *doubt = calloc(1, sizeof *doubt + strlen(name) + 1);
-    if (!doubt)
-        return;
+    struct doubt *doubt = memory_take(sizeof *doubt + strlen(name) + 1);
     strcpy(doubt->name, name);
     doubt->watch = watch;
     doubt->was_missing = !status;

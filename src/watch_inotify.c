@@ -2,6 +2,8 @@
  * and the hash tables behind them. Takes notes only: what an event means is its listeners' business. */
 #include "watch_internal.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,9 +20,7 @@ uint64_t table_hash(uint64_t seed, const char *text)
 static void table_grow(struct table *table)
 {
     size_t capacity = table->capacity ? 2 * table->capacity : 64;
-    struct link **buckets = calloc(capacity, sizeof *buckets);
-    if (!buckets && table->capacity)
-        return;                  /* the chains get longer, that is all */
+    struct link **buckets = memory_take_array(capacity, sizeof *buckets);
     for (size_t i = 0; i < table->capacity; i++)
         for (struct link *link = table->buckets[i], *next; link; link = next) {
             next = link->next;
@@ -133,15 +133,8 @@ static struct directory *find_directory(int descriptor)
 
 static struct directory *new_directory(const char *path, int descriptor, enum level level)
 {
-    struct directory *directory = calloc(1, sizeof *directory);
-    if (directory)
-        directory->path = strdup(path);
-    if (!directory || !directory->path) {
-        free(directory);
-        inotify_rm_watch(notifier.descriptor, descriptor);
-        errno = ENOMEM;
-        return NULL;
-    }
+    struct directory *directory = memory_take(sizeof *directory);
+    directory->path = memory_copy_text(path);
     directory->descriptor = descriptor;
     directory->level = level;
     table_add(&notifier.directories, &directory->link, (uint64_t)descriptor);
@@ -156,8 +149,6 @@ static struct directory *acquire_directory(const char *path, enum level level)
     struct directory *directory = find_directory(descriptor);
     if (!directory)
         directory = new_directory(path, descriptor, level);
-    if (!directory)
-        return NULL;
     if (level > directory->level)
         directory->level = level;
     directory->references++;
@@ -187,9 +178,7 @@ static uint64_t interest_key(const struct directory *directory, const char *name
 struct interest *interest_add(const char *path, const char *name, enum level level,
                               interest_notice *notice, void *owner)
 {
-    struct interest *interest = calloc(1, sizeof *interest);
-    if (!interest)
-        return NULL;
+    struct interest *interest = memory_take(sizeof *interest);
     struct directory *directory = acquire_directory(path, level);
     if (!directory) {
         free(interest);

@@ -2,6 +2,8 @@
  * somebody watches. Calls back once per watch (or entry) and batch, after looking what is there now. */
 #include "watch_internal.h"
 
+#include "memory.h"
+
 #if defined(__linux__) && !defined(HOTLUA_WATCH_UV)
 
 #include <errno.h>
@@ -86,9 +88,7 @@ static struct entry *find_entry(struct watch *watch, const char *name)
 
 static struct entry *new_entry(struct watch *watch, const char *name)
 {
-    struct entry *entry = calloc(1, sizeof *entry + strlen(name) + 1);
-    if (!entry)
-        return NULL;
+    struct entry *entry = memory_take(sizeof *entry + strlen(name) + 1);
     strcpy(entry->name, name);
     entry->next = watch->entries;
     watch->entries = entry;
@@ -146,7 +146,10 @@ static enum verdict judge(struct watch *watch, const char *name, unsigned seen)
 {
     char buffer[PATH_MAX];
     struct stat status;
-    if (stat(watch_path_of(watch, name, buffer), &status) != 0 || S_ISDIR(status.st_mode)) {
+    bool exists = stat(watch_path_of(watch, name, buffer), &status) == 0;
+    if (!exists && errno != ENOENT && errno != ENOTDIR && seen & SEEN_WHOLE)
+        return CHANGED;                       /* whoever reads it will be told why that cannot be done */
+    if (!exists || S_ISDIR(status.st_mode)) {
         if (seen & SEEN_LOST)
             return DELETED;
         doubt_begin(watch, name, NULL);

@@ -2,6 +2,8 @@
  * which directories must be watched to learn that it leads elsewhere. */
 #include "watch_internal.h"
 
+#include "memory.h"
+
 #if defined(__linux__) && !defined(HOTLUA_WATCH_UV)
 
 #include <errno.h>
@@ -59,7 +61,7 @@ static void drop_interests(struct interest *list)
 /* Take an interest in an entry of a directory, NULL: in the directory itself. */
 static bool heed(struct walk *walk, const char *directory, const char *name)
 {
-    char *copy = name ? strdup(name) : NULL;
+    char *copy = memory_copy_text(name);
     enum level level = name ? LEVEL_STRUCTURE : LEVEL_SELF;
     struct interest *interest =
         interest_add(*directory ? directory : "/", copy, level, notice, walk->place);
@@ -181,7 +183,7 @@ static bool locate(struct place *place)
     drop_interests(place->interests);
     place->interests = walk.interests;
     free(place->real);
-    place->real = walk.is_missing ? NULL : strdup(walk.real);
+    place->real = walk.is_missing ? NULL : memory_copy_text(walk.real);
     return true;
 }
 
@@ -195,10 +197,8 @@ struct place *place_acquire(const char *path)
             return place;
         }
     }
-    struct place *place = calloc(1, sizeof *place);
-    if (!place)
-        return NULL;
-    place->path = strdup(path);
+    struct place *place = memory_take(sizeof *place);
+    place->path = memory_copy_text(path);
     place->references = 1;
     table_add(&places, &place->link, key);
     if (strlen(path) >= PATH_MAX)

@@ -2,6 +2,8 @@
  * the directory and name where it leads, and so on. */
 #include "watch_internal.h"
 
+#include "memory.h"
+
 #if defined(__linux__) && !defined(HOTLUA_WATCH_UV)
 
 #include <errno.h>
@@ -31,14 +33,8 @@ void steps_drop(struct step *step)
 
 static struct step *new_step(struct watch *watch, struct place *place, const char *name)
 {
-    struct step *step = calloc(1, sizeof *step);
-    if (step)
-        step->name = strdup(name);
-    if (!step || !step->name) {
-        free(step);
-        place_release(place);
-        return NULL;
-    }
+    struct step *step = memory_take(sizeof *step);
+    step->name = memory_copy_text(name);
     step->watch = watch;
     step->place = place;
     step->user_at = &place->users;

@@ -2,6 +2,8 @@
  * (watch_linux.c, watch_uv.c). */
 #include "watch_internal.h"
 
+#include "memory.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -102,10 +104,7 @@ void alarm_set(struct alarm *alarm, uint64_t when_ns)
     alarm_clear(alarm);
     if (watcher.alarm_count + 2 > watcher.heap_capacity) {
         size_t capacity = watcher.heap_capacity ? 2 * watcher.heap_capacity : 32;
-        struct alarm **heap = realloc(watcher.heap, capacity * sizeof *heap);
-        if (!heap)
-            return;
-        watcher.heap = heap;
+        watcher.heap = memory_resize(watcher.heap, capacity * sizeof *watcher.heap);
         watcher.heap_capacity = capacity;
     }
     alarm->when_ns = when_ns;
@@ -137,9 +136,7 @@ static void ring_due(void)
 
 struct alarm *watch_alarm(uint64_t when_ns, void (*callback)(void *context), void *context)
 {
-    struct alarm *alarm = calloc(1, sizeof *alarm);
-    if (!alarm)
-        return NULL;
+    struct alarm *alarm = memory_take(sizeof *alarm);
     alarm->callback = callback;
     alarm->context = context;
     if (watcher_is_elsewhere())
@@ -174,11 +171,7 @@ struct later {
 
 void watch_later(void (*work)(void *context), void *context)
 {
-    struct later *later = malloc(sizeof *later);
-    if (!later) {
-        work(context);
-        return;
-    }
+    struct later *later = memory_take(sizeof *later);
     *later = (struct later){work, context, NULL};
     pthread_mutex_lock(&watcher.lock);
     struct later **end = &watcher.later;

@@ -3,6 +3,7 @@
 #include "worker.h"
 
 #include "host.h"
+#include "memory.h"
 #include "parcel.h"
 #include "thread.h"
 
@@ -90,9 +91,7 @@ static void deliver_to_parent(lua_State *L, void *context)
 /* Takes over the parcel. False: nobody listens any more. */
 static bool send_to_parent(struct worker *worker, struct parcel *parcel)
 {
-    struct letter *letter = malloc(sizeof *letter);
-    if (!letter)
-        abort();
+    struct letter *letter = memory_take(sizeof *letter);
     *letter = (struct letter){retain(worker), parcel, NULL};
     pthread_mutex_lock(&worker->lock);
     bool is_heard = worker->parent != NULL;
@@ -137,9 +136,7 @@ static int l_send(lua_State *L)
 {
     struct worker *worker = check_worker(L);
     struct parcel *parcel = parcel_pack(L, 2, 0);
-    struct letter *letter = malloc(sizeof *letter);
-    if (!letter)
-        abort();
+    struct letter *letter = memory_take(sizeof *letter);
     *letter = (struct letter){.parcel = parcel};
     pthread_mutex_lock(&worker->lock);
     bool is_heard = !worker->has_ended && !worker->is_finished;
@@ -354,9 +351,7 @@ static int l_worker_start(lua_State *L)
     luaL_checktype(L, 2, LUA_TFUNCTION);
     struct parcel *start = parcel_pack(L, 3, 4);
     struct worker **handle = lua_newuserdatauv(L, sizeof *handle, 0);
-    struct worker *worker = *handle = calloc(1, sizeof *worker);
-    if (!worker)
-        abort();
+    struct worker *worker = *handle = memory_take(sizeof *worker);
     worker->references = 2;
     worker->last = &worker->first;
     worker->start = start;

@@ -95,6 +95,7 @@ local function run_change(owner)
 end
 
 local function recheck_later(owner)
+  if owner.is_closed then return end -- nobody would stop the alarm any more
   if owner.recheck then owner.recheck:stop() end
   owner.recheck = core.alarm(recheck_ms, function()
     local handle = owner.refused or owner.live and owner.live.handle
@@ -359,6 +360,7 @@ local function new_owner(path, options)
   end
   for name, fn in pairs(options.on) do event.add(owner.handlers, name, fn) end
   function owner.retry_later()
+    if owner.is_closed then return end
     owner.put_off = math.min((owner.put_off or 25) * 2, 2000)
     owner.retry = core.alarm(owner.put_off, function()
       if not owner.is_closed then M.on_change(owner, core.now()) end

@@ -1,0 +1,327 @@
+--- Makes every allocation and every system call of a reload fail, one after the other, and compares what is left with
+--- what was before. Runs in build/hotlua-fault (tools/fault.mk): hotlua-fault tools/fault.lua [step [operation]]
+--- tries every step-th point, of all operations or of one. Exit status 1 when anything was wrong.
+local core = require "hotlua.core"
+local hot = require "hotlua"
+local task = require "hotlua.task"
+local uv = require "luv"
+
+local fault = hot.self().api
+local step, only = math.tointeger(tonumber(arg[1] or 1)), arg[2]
+local directory = assert(uv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/fault-XXXXXX"))
+local path = directory .. "/plugin.so"
+local is_traced = os.getenv "FAULT_TRACE" ~= nil
+
+-- Versions ----------------------------------------------------------------------------------------
+
+local source = [[
+#include <string.h>
+enum mode { IDLE, BUSY, %s };
+struct point { int x, y; %s const char *label; };
+struct node { struct node *next; struct point at; };
+struct point corner = { 1, 2, .label = "corner" };
+struct node second = { 0, { 3, 4, .label = "second" } }, first = { &second, { 5, 6, .label = "first" } };
+enum mode mode = BUSY;
+double table[%d] = { 1.5, 2.5 };
+char name[24] = "plain";
+int (*compare)(const char *, const char *) = strcmp;
+static int calls;
+int version(void) { return %d; }
+int step(int by) { calls += by; return calls; }
+struct point where(void) { return corner; }
+double sum(struct point p, double scale) { return (p.x + p.y) * scale; }
+int apply(int (*f)(int), int x) { return f(x); }
+]]
+
+local function compile(i)
+  local shape = i % 2 == 0 and "long weight; short flags;" or ""
+  local file <close> = assert(io.open(directory .. "/plugin.c", "w"))
+  file:write(source:format(i % 2 == 0 and "ASLEEP" or "AWAY, ASLEEP", shape, 16 + i, i))
+  file:close()
+  local command = "%s -g -shared -fPIC -o %s/%d.so %s/plugin.c"
+  assert(os.execute(command:format(os.getenv "CC" or "cc", directory, i, directory)))
+end
+
+for i = 1, 2 do compile(i) end
+
+local function put(i)
+  assert(uv.fs_copyfile(("%s/%d.so"):format(directory, i), path .. ".next"))
+  assert(os.rename(path .. ".next", path))
+end
+
+-- What is left ------------------------------------------------------------------------------------
+
+local function count_entries(name)
+  local request, count = assert(uv.fs_scandir(name)), 0
+  while uv.fs_scandir_next(request) do count = count + 1 end
+  return count
+end
+
+local function count_mappings()
+  local count = 0
+  for line in io.lines "/proc/self/maps" do
+    if line:find("/hotlua-", 1, true) then count = count + 1 end
+  end
+  return count
+end
+
+local function measure()
+  collectgarbage()
+  collectgarbage()
+  return {
+    blocks = fault.fault_block_count(), descriptors = count_entries "/proc/self/fd", mappings = count_mappings(),
+    copies = count_entries(core.stage_directory()),
+  }
+end
+
+local function difference(now, before)
+  local words = {}
+  for _, kind in ipairs { "blocks", "descriptors", "mappings", "copies" } do
+    if now[kind] > before[kind] then
+      words[#words + 1] = ("%d %s, were %d"):format(now[kind], kind, before[kind])
+    end
+  end
+  return words[1] and table.concat(words, "; ")
+end
+
+local base = io.lines "/proc/self/maps"():match "^%x+"
+
+-- The source line of an address in the program.
+local function place_of(place)
+  if not place then return "?" end
+  local offset = hot.address(place) - tonumber(base, 16)
+  local pipe <close> = io.popen(("addr2line -e %s 0x%x"):format(uv.exepath(), offset - 1))
+  return (pipe:read("a"):match "([^/\n]+)\n" or "?")
+end
+
+local function describe_blocks()
+  local words = {}
+  for i = 0, 4 do
+    local place = fault.fault_new_block(i)
+    if not place then break end
+    words[#words + 1] = place_of(place)
+  end
+  return table.concat(words, ", ")
+end
+
+-- Operations --------------------------------------------------------------------------------------
+
+-- Each: what comes before (not failing), what fails, and whether a refusal is in order.
+local operations = {}
+local plugin, errors
+
+local function load_plugin(options)
+  put(1)
+  plugin = hot.load(path, options)
+  local api = plugin.api
+  assert(api.step(3) == 3 and api.sum(api.where(), 2) == 6.0)
+  api.corner.x = 10
+  api.name = "changed"
+end
+
+-- One for all: the stubs of dead callbacks are kept for a while.
+local increment = hot.callback(function(x) return x + 1 end, "int (*)(int)")
+
+-- The state that load_plugin made, of the version `i`.
+local function check_state(i)
+  local api = plugin.api
+  assert(api.version() == i, "not the version that was live")
+  assert(api.step(0) == 3 and api.corner.x == 10 and hot.string(api.name) == "changed", "the state has changed")
+  assert(hot.string(api.corner.label) == "corner" and api.first.next.at.x == 3, "a pointer was lost")
+  assert(api.apply(increment, 4) == 5 and api.sum({ 1, 2 }, 2.0) == 6.0, "a call went wrong")
+end
+
+local function check_report(report)
+  assert(report and report.ok == false, "neither a report nor success")
+  assert(type(report.stage) == "string" and #report.stage > 0, "no stage")
+  assert(type(report.error) == "string" and #report.error > 0, "no error")
+  return ("refused (%s): %s"):format(report.stage, report.error)
+end
+
+operations[1] = {
+  name = "load",
+  prepare = function() put(1) end,
+  run = function()
+    local ok, message = pcall(hot.load, path)
+    if ok then
+      plugin = message
+      return "done"
+    end
+    assert(type(message) == "string" and #message > 0 and not message:find "stack traceback", message)
+    return "refused: " .. message
+  end,
+  check = function(outcome)
+    if outcome ~= "done" then
+      assert(not hot.get "plugin", "the plugin is still there")
+      plugin = hot.load(path)
+    end
+    assert(plugin.api.version() == 1 and plugin.api.step(1) == 1)
+  end,
+}
+
+operations[2] = {
+  name = "reload",
+  prepare = function()
+    load_plugin { watch = false }
+    put(2)
+  end,
+  run = function()
+    local ok, report = plugin:reload()
+    return ok and "done" or check_report(report)
+  end,
+  check = function(outcome)
+    check_state(outcome == "done" and 2 or 1)
+    assert(plugin:info().generation == (outcome == "done" and 2 or 1))
+    local report, problem = plugin:reload()
+    assert(report, problem)
+    check_state(2)
+  end,
+}
+
+operations[3] = {
+  name = "change",
+  prepare = function() load_plugin() end,
+  run = function()
+    local report
+    plugin:on("loaded", function(_, r) report = r end)
+    plugin:on("failed", function(r) report = r end)
+    put(2)
+    if not task.wait(function() return report end, 300) then return "missed" end
+    return report.ok and "done" or check_report(report)
+  end,
+  check = function(outcome)
+    check_state(outcome == "done" and 2 or 1)
+    assert(plugin:reload())
+    check_state(2)
+  end,
+}
+
+operations[4] = {
+  name = "rollback",
+  prepare = function()
+    load_plugin { watch = false }
+    put(2)
+    assert(plugin:reload())
+  end,
+  run = function()
+    local ok, report = plugin:rollback()
+    return ok and "done" or check_report(report)
+  end,
+  check = function(outcome)
+    check_state(outcome == "done" and 1 or 2)
+  end,
+}
+
+operations[5] = {
+  name = "close",
+  prepare = function()
+    load_plugin()
+    put(2)
+    assert(plugin:reload())
+  end,
+  run = function()
+    plugin:close()
+    return "done"
+  end,
+  check = function()
+    assert(not hot.get "plugin", "the plugin is still there")
+    assert(not pcall(plugin.api.version), "a closed plugin was called")
+  end,
+}
+
+-- The next probe needs a new helper process.
+local function end_helpers()
+  local threads = assert(uv.fs_scandir "/proc/self/task")
+  for thread in function() return uv.fs_scandir_next(threads) end do
+    local file <close> = io.open(("/proc/self/task/%s/children"):format(thread))
+    for child in (file and file:read "a" or ""):gmatch "%d+" do uv.kill(math.tointeger(child), "sigkill") end
+  end
+end
+
+operations[6] = {
+  name = "probe",
+  prepare = function()
+    operations[2].prepare()
+    end_helpers()
+  end,
+  run = operations[2].run,
+  check = operations[2].check,
+}
+
+-- The walk ----------------------------------------------------------------------------------------
+
+local wrong = 0
+
+local function complain(operation, n, message)
+  wrong = wrong + 1
+  io.stderr:write(("%s, point %d (%s, %s): %s\n"):format(operation.name, n, fault.fault_name() or "no failure",
+    place_of(fault.fault_place()), message))
+end
+
+function task.on_error(message, what)
+  errors[#errors + 1] = what .. ": " .. tostring(message)
+end
+
+-- Before the next: nothing of this one is under way.
+local function finish()
+  if plugin then plugin:close() end
+  plugin = nil
+end
+
+local function await_rest(before)
+  local now
+  local is_same = task.wait(function()
+    now = measure()
+    return not difference(now, before)
+  end, 300)
+  return is_same, now
+end
+
+-- One operation with the n-th point failing. Returns whether it was reached, and what came of it.
+local function try(operation, n)
+  errors = {}
+  operation.prepare()
+  fault.fault_arm(n)
+  local ok, outcome = pcall(operation.run)
+  local passed = fault.fault_disarm()
+  local name = fault.fault_name()
+  if is_traced then io.stderr:write(("%s %d %s %s: %s\n"):format(operation.name, n, name, "", outcome)) end
+  if not ok then
+    complain(operation, n, outcome)
+  else
+    local fine, message = xpcall(operation.check, debug.traceback, outcome)
+    if not fine then complain(operation, n, ("%s: %s"):format(outcome, message)) end
+  end
+  for _, message in ipairs(errors) do complain(operation, n, message) end
+  finish()
+  return name ~= nil, outcome, passed
+end
+
+local function walk(operation)
+  local n, refused, tolerated = 1, 0, 0
+  for _ = 1, 4 do try(operation, 0) end
+  local before = measure()
+  before = select(2, await_rest { blocks = 0, descriptors = 0, mappings = 0, copies = 0 })
+  while true do
+    fault.fault_mark()
+    local is_reached, outcome = try(operation, n)
+    local is_same, now = await_rest(before)
+    if not is_same then
+      complain(operation, n, ("%s: left behind: %s (%s)"):format(outcome, difference(now, before), describe_blocks()))
+      before = now
+    end
+    if not is_reached then break end
+    if outcome == "done" then tolerated = tolerated + 1 else refused = refused + 1 end
+    n = n + step
+  end
+  print(("%-10s %5d points, %5d refused, %5d made no difference"):format(operation.name, n - 1, refused, tolerated))
+end
+
+fault.fault_arm(0)
+fault.fault_disarm() -- their own compilation is not to fail
+for _, operation in ipairs(operations) do
+  if not only or only == operation.name then walk(operation) end
+end
+os.execute("rm -rf " .. directory)
+print(wrong == 0 and "all well" or ("%d wrong"):format(wrong))
+os.exit(wrong == 0)
