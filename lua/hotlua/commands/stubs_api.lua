@@ -182,6 +182,10 @@ function hot.after(ms, fn) end
 ---@return thread
 function hot.spawn(fn, ...) end
 
+---The event loop's `uv_loop_t *`.
+---@return any
+function hot.loop() end
+
 function hot.poll() end
 function hot.run() end
 function hot.stop() end
