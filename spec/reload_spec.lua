@@ -1,6 +1,7 @@
 -- The transaction: stages, events, reports, and that a refused reload changes nothing.
 local hot = require "hotlua"
 local t = require "hotlua.test"
+local uv = require "luv"
 
 local v1 = [[
 static int count;
@@ -294,6 +295,24 @@ describe("close", function()
     assert.error_matches(function() plugin:reload() end, "closed")
     assert.is_nil(hot.get(plugin.name))
     plugin:close()
+  end)
+
+  it("lets go of everything when a change of the file is on its way", function()
+    local path = t.tmpdir() .. "/plugin.so"
+    assert(uv.fs_copyfile(t.build(v1), path))
+    local gone = setmetatable({}, { __mode = "v" })
+    do
+      local plugin = hot.load(path, { name = "closed early" })
+      assert(uv.fs_copyfile(t.build(v2), path .. ".next"))
+      assert(os.rename(path .. ".next", path))
+      assert(plugin:reload())
+      gone[1] = plugin
+      plugin:close()
+    end
+    hot.sleep(150) -- past the second look that a change is followed by
+    collectgarbage()
+    collectgarbage()
+    assert.is_nil(gone[1])
   end)
 end)
 

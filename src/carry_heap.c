@@ -3,6 +3,8 @@
  * that stays is noted and undone if the reload fails. */
 #include "carry_heap.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -113,28 +115,22 @@ void carry_free_addresses(void *list, size_t size)
 
 void *carry_grow_addresses(void *list, size_t size, size_t new_size)
 {
-    void *grown = calloc(1, new_size);
-    if (!grown)
-        return NULL;
+    void *grown = memory_take(new_size);
     if (list)
         memcpy(grown, list, size);
     carry_free_addresses(list, size);
     return grown;
 }
 
-static bool add_moved(struct carry_heap *heap, const struct carry_moved *moved)
+static void add_moved(struct carry_heap *heap, const struct carry_moved *moved)
 {
     if (heap->moved_count == heap->moved_capacity) {
         size_t capacity = heap->moved_capacity ? 2 * heap->moved_capacity : 64;
-        struct carry_moved *list = carry_grow_addresses(
-            heap->moved, heap->moved_capacity * sizeof *list, capacity * sizeof *list);
-        if (!list)
-            return false;
-        heap->moved = list;
+        size_t size = sizeof *heap->moved;
+        heap->moved = carry_grow_addresses(heap->moved, heap->moved_capacity * size, capacity * size);
         heap->moved_capacity = capacity;
     }
     heap->moved[heap->moved_count++] = *moved;
-    return true;
 }
 
 static bool copy_regions(struct carry_heap *heap, struct carry_kind *plan)
@@ -154,10 +150,7 @@ static bool copy_regions(struct carry_heap *heap, struct carry_kind *plan)
         moved.new = heap_copy_region(region, plan->to);
         if (!moved.new)
             return false;
-        if (!add_moved(heap, &moved)) {
-            heap_abandon(&(struct heap_pair){moved.old, moved.new}, 1);
-            return false;
-        }
+        add_moved(heap, &moved);
     }
     return true;
 }
@@ -173,7 +166,7 @@ static const struct type *coming_layout(const struct carry_heap *heap, const str
 
 /* Where objects were before they moved: a pointer that was taken from what nobody could follow may lead
  * there. */
-static bool add_stale(struct carry_heap *heap)
+static void add_stale(struct carry_heap *heap)
 {
     for (struct heap_region *region = heap->heap->stale; region; region = region->next) {
         struct heap_region *newest = region;
@@ -186,10 +179,8 @@ static bool add_stale(struct carry_heap *heap)
             .old = region, .new = newest,
             .program = carry_compile(&heap->carry->compiler, from, from->size, type, type->size),
         };
-        if (!add_moved(heap, &moved))
-            return false;
+        add_moved(heap, &moved);
     }
-    return true;
 }
 
 static int compare_moved(const void *a, const void *b)
@@ -220,8 +211,8 @@ static bool make_copies(struct carry_heap *heap)
         if (plan->program && !plan->program->is_same && !copy_regions(heap, plan))
             return false;
     }
-    if (heap->moved_count > 0 && !add_stale(heap))
-        return false;
+    if (heap->moved_count > 0)
+        add_stale(heap);
     index_moved(heap);
     return true;
 }
@@ -316,9 +307,7 @@ enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **poi
 static size_t take_pairs(struct carry_heap *heap, struct heap_pair **pairs)
 {
     size_t count = 0;
-    *pairs = calloc(heap->moved_count + 1, sizeof **pairs);
-    if (!*pairs)
-        abort();
+    *pairs = memory_take_array(heap->moved_count + 1, sizeof **pairs);
     for (size_t i = 0; i < heap->moved_count; i++)
         if (heap->moved[i].kind)
             (*pairs)[count++] = (struct heap_pair){heap->moved[i].old, heap->moved[i].new};

@@ -52,7 +52,7 @@ void carry_heap_commit(struct carry_heap *heap);
 void carry_heap_free(struct carry_heap *heap);
 
 /* Memory that holds addresses of old objects is cleared before it is freed, so that heap_sweep does not find
- * them there. Growing gives NULL when memory is out; then the old list stays. */
+ * them there. The new memory is zeroed beyond the old. */
 void *carry_grow_addresses(void *list, size_t size, size_t new_size);
 void carry_free_addresses(void *list, size_t size);
 

@@ -3,7 +3,8 @@
  * nothing can fail any more but what comes after the carry. */
 #include "carry_heap.h"
 
-#include <stdlib.h>
+#include "memory.h"
+
 #include <string.h>
 
 /* ---- Runs of objects ---- */
@@ -96,8 +97,6 @@ static void add_patch(struct carry_heap *heap, const char **place, const char *n
     if (heap->patch_count == heap->patch_capacity) {
         size_t capacity = heap->patch_capacity ? 2 * heap->patch_capacity : 256, size = sizeof *heap->patches;
         heap->patches = carry_grow_addresses(heap->patches, heap->patch_capacity * size, capacity * size);
-        if (!heap->patches)
-            abort();
         heap->patch_capacity = capacity;
     }
     heap->patches[heap->patch_count++] = (struct carry_patch){place, *place, now};

@@ -390,10 +390,8 @@ bool carry_may_hold(struct carry *carry, const struct type *pointee)
         if (carry->pointees[i] == pointee)
             return carry->are_held[i];
     size_t count = carry->pointee_count + 1;
-    carry->pointees = realloc(carry->pointees, count * sizeof *carry->pointees);
-    carry->are_held = realloc(carry->are_held, count * sizeof *carry->are_held);
-    if (!carry->pointees || !carry->are_held)
-        abort();
+    carry->pointees = memory_resize(carry->pointees, count * sizeof *carry->pointees);
+    carry->are_held = memory_resize(carry->are_held, count * sizeof *carry->are_held);
     carry->pointees[count - 1] = pointee;
     carry->are_held[count - 1] = has_variable_with(carry, pointee);
     carry->pointee_count = count;

@@ -1,6 +1,8 @@
 /* carry_walk.c: visits some leaves of many values: pointers, or what may hide one. Writes nothing itself. */
 #include "carry_heap.h"
 
+#include "memory.h"
+
 #include <stdlib.h>
 
 struct carry_watches {
@@ -41,9 +43,7 @@ const struct carry_watches *carry_watch(struct carry_compiler *compiler, const s
                                         unsigned sort)
 {
     size_t count = program->leaves.count;
-    struct carry_watches *watches = calloc(1, sizeof *watches + count * sizeof *watches->list);
-    if (!watches)
-        return NULL;
+    struct carry_watches *watches = memory_take(sizeof *watches + count * sizeof *watches->list);
     for (size_t i = 0; i < count; i++) {
         const struct carry_step *step = &program->leaves.list[i];
         struct carry_watch watch = {step, NULL};

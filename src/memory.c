@@ -27,7 +27,7 @@ static bool give_up_reserve(void)
     return given != NULL;
 }
 
-static void *end(void)
+static _Noreturn void end(void)
 {
     fputs("hotlua: out of memory\n", stderr);
     abort();
@@ -43,7 +43,9 @@ void *memory_take_array(size_t count, size_t size)
     void *memory = calloc(count, size);
     if (!memory && give_up_reserve())
         memory = calloc(count, size);
-    return memory ? memory : end();
+    if (!memory)
+        end();
+    return memory;
 }
 
 void *memory_take_aligned(size_t alignment, size_t size)
@@ -51,7 +53,9 @@ void *memory_take_aligned(size_t alignment, size_t size)
     void *memory = aligned_alloc(alignment, size);
     if (!memory && give_up_reserve())
         memory = aligned_alloc(alignment, size);
-    return memset(memory ? memory : end(), 0, size);
+    if (!memory)
+        end();
+    return memset(memory, 0, size);
 }
 
 void *memory_resize(void *memory, size_t size)
@@ -59,7 +63,9 @@ void *memory_resize(void *memory, size_t size)
     void *resized = realloc(memory, size);
     if (!resized && give_up_reserve())
         resized = realloc(memory, size);
-    return resized ? resized : end();
+    if (!resized)
+        end();
+    return resized;
 }
 
 char *memory_copy_text(const char *text)

@@ -1,9 +1,9 @@
 # `make check`: everything that the specs alone do not see. Each target may be run by itself.
-.PHONY: check check-warnings check-lint check-calls check-state check-asan check-tsan check-valgrind
+.PHONY: check check-warnings check-lint check-calls check-state check-fault check-asan check-tsan check-valgrind
 
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
-	$(MAKE) check-warnings check-lint check-calls check-state check-asan check-tsan check-valgrind
+	$(MAKE) check-warnings check-lint check-calls check-state check-fault check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
@@ -12,7 +12,7 @@ check-warnings:   ## gcc and clang, warnings are errors
 check-lint:       ## cppcheck and luacheck
 	cppcheck --quiet --enable=portability,performance --inline-suppr --error-exitcode=1 \
 	  --suppress=missingIncludeSystem --suppress=preprocessorErrorDirective --suppress=shiftTooManyBitsSigned -D__x86_64__ -D__linux__ -Isrc -Iinclude src
-	luacheck --quiet lua spec examples bench
+	luacheck --quiet lua spec examples bench tools
 
 # Not those that run programs of their own, which would not be the sanitized one's concern.
 SANITIZED = $(filter-out $(patsubst %,spec/%_spec.lua,leak program examples gallery new isolate test watch unload bad_files \

@@ -10,7 +10,6 @@ local fault = hot.self().api
 local step, only = math.tointeger(tonumber(arg[1] or 1)), arg[2]
 local directory = assert(uv.fs_mkdtemp((os.getenv "TMPDIR" or "/tmp") .. "/fault-XXXXXX"))
 local path = directory .. "/plugin.so"
-local is_traced = os.getenv "FAULT_TRACE" ~= nil
 
 -- Versions ----------------------------------------------------------------------------------------
 
@@ -25,7 +24,8 @@ enum mode mode = BUSY;
 double table[%d] = { 1.5, 2.5 };
 char name[24] = "plain";
 int (*compare)(const char *, const char *) = strcmp;
-static int calls;
+static int calls, is_ready;
+__attribute__((constructor)) static void begin(void) { is_ready = 1; }
 int version(void) { return %d; }
 int step(int by) { calls += by; return calls; }
 struct point where(void) { return corner; }
@@ -285,7 +285,6 @@ local function try(operation, n)
   local ok, outcome = pcall(operation.run)
   local passed = fault.fault_disarm()
   local name = fault.fault_name()
-  if is_traced then io.stderr:write(("%s %d %s %s: %s\n"):format(operation.name, n, name, "", outcome)) end
   if not ok then
     complain(operation, n, outcome)
   else
@@ -300,8 +299,7 @@ end
 local function walk(operation)
   local n, refused, tolerated = 1, 0, 0
   for _ = 1, 4 do try(operation, 0) end
-  local before = measure()
-  before = select(2, await_rest { blocks = 0, descriptors = 0, mappings = 0, copies = 0 })
+  local _, before = await_rest { blocks = 0, descriptors = 0, mappings = 0, copies = 0 }
   while true do
     fault.fault_mark()
     local is_reached, outcome = try(operation, n)

@@ -8,7 +8,8 @@ local function build(text)
   local source <close> = assert(io.open(directory .. "/plugin.c", "w"))
   source:write(text)
   source:close()
-  assert(os.execute(("cc -g -shared -fPIC -o %s.next %s/plugin.c && mv %s.next %s"):format(path, directory, path, path)))
+  local command = "cc -g -shared -fPIC -o %s.next %s/plugin.c && mv %s.next %s"
+  assert(os.execute(command:format(path, directory, path, path)))
 end
 
 local text = [[
