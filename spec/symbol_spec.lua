@@ -347,13 +347,3 @@ describe("threads of a plugin", function()
     assert.unloaded(of, 1)
   end)
 end)
-
-describe("hot.self", function()
-  it("has what the program itself exports, and guards its calls", function()
-    local names = {}
-    for _, export in ipairs(hot.self():exports()) do names[export.name] = export.signature end
-    assert.matches("lua_State", names.lua_gettop)
-    assert.matches("const char", names.hot_host_log)
-    assert.error_matches(function() return hot.self().api.lua_gettop(nil) end, "SIGSEGV in 'lua_gettop'")
-  end)
-end)

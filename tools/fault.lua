@@ -65,11 +65,23 @@ local function count_mappings()
   return count
 end
 
+-- The helper processes of the probe: one, or a few where one file was probed while another was.
+local function children()
+  local list = {}
+  local threads = assert(uv.fs_scandir "/proc/self/task")
+  for thread in function() return uv.fs_scandir_next(threads) end do
+    local file <close> = io.open(("/proc/self/task/%s/children"):format(thread))
+    for child in (file and file:read "a" or ""):gmatch "%d+" do list[#list + 1] = math.tointeger(child) end
+  end
+  return list
+end
+
 local function measure()
   collectgarbage()
   collectgarbage()
+  local of_helpers = 2 * #children()
   return {
-    blocks = fault.fault_block_count(), descriptors = count_entries "/proc/self/fd", mappings = count_mappings(),
+    blocks = fault.fault_block_count(), descriptors = count_entries "/proc/self/fd" - of_helpers, mappings = count_mappings(),
     copies = count_entries(core.stage_directory()),
   }
 end
@@ -231,11 +243,7 @@ operations[5] = {
 
 -- The next probe needs a new helper process.
 local function end_helpers()
-  local threads = assert(uv.fs_scandir "/proc/self/task")
-  for thread in function() return uv.fs_scandir_next(threads) end do
-    local file <close> = io.open(("/proc/self/task/%s/children"):format(thread))
-    for child in (file and file:read "a" or ""):gmatch "%d+" do uv.kill(math.tointeger(child), "sigkill") end
-  end
+  for _, child in ipairs(children()) do uv.kill(child, "sigkill") end
 end
 
 operations[6] = {
