@@ -79,9 +79,10 @@ end
 local function measure()
   collectgarbage()
   collectgarbage()
-  local of_helpers = 2 * #children()
+  local of_helpers, of_threads = 2 * #children(), count_entries "/proc/self/task" -- as many as were needed at once
   return {
-    blocks = fault.fault_block_count(), descriptors = count_entries "/proc/self/fd" - of_helpers, mappings = count_mappings(),
+    blocks = fault.fault_block_count() - of_threads, mappings = count_mappings(),
+    descriptors = count_entries "/proc/self/fd" - of_helpers,
     copies = count_entries(core.stage_directory()),
   }
 end
