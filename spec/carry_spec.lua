@@ -414,9 +414,9 @@ describe("a pointer into the old image", function()
     local plugin = t.load((source:gsub("EXTRA", "")))
     assert(t.swap(plugin, (source:gsub("EXTRA", "int more;"))))
     assert.are.equal(1, plugin.api.empty())
-    for i = 1, 20 do
+    for i = 1, 100 do
       plugin.api.add(i)
-      assert(t.swap(plugin, (source:gsub("EXTRA", ("int more[%d];"):format(i % 3 + 1)))))
+      assert(t.swap(plugin, (source:gsub("EXTRA", ("int more[%d]; char c;"):format(i * 7 % 10 + 1)))))
       assert.are.equal(1001 * i * (i + 1) // 2, plugin.api.sum())
     end
   end)

@@ -58,6 +58,8 @@ struct carry *carry_plan(struct image *old_image, struct image *new_image,
     carry_pair_variables(carry, options);
     if (old_image->is_mapped && new_image->is_mapped)
         prepare_run(carry);
+    if (options->may_copy_ahead && old_image->is_mapped && new_image->is_mapped)
+        carry_copy_ahead(carry);
     return carry;
 }
 
@@ -65,6 +67,7 @@ void carry_free(struct carry *carry)
 {
     if (!carry)
         return;
+    carry_end_ahead(carry);
     carry_heap_free(carry->heap);
     carry_free_places(carry->places);
     carry_free_programs(&carry->compiler);
@@ -106,6 +109,7 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
     }
     fits = fits && carry_heap_run(&run);
     explicit_bzero(run.base, 3 * CARRY_BLOCK);           /* heap_sweep is not to find addresses there */
+    carry_end_ahead(carry);
     free(run.base);
     free(run.old_written);
     free(run.new_written);

@@ -11,6 +11,7 @@ enum carry_mode { CARRY_MERGE, CARRY_ALL, CARRY_NONE, CARRY_LIST };
 struct carry_options {
     enum carry_mode mode;
     const char *const *names;            /* CARRY_LIST: NULL-terminated */
+    bool may_copy_ahead;     /* the plan may write into the new image already */
     bool is_return;          /* of CARRY_MERGE and CARRY_ALL: the new image has been live before, and its
                               * memory is as it was when it was replaced */
 };
@@ -31,6 +32,8 @@ struct carry;
  * on the loader thread while the old image is in use. */
 struct carry *carry_plan(struct image *old_image, struct image *new_image,
                          const struct carry_options *options, struct error *error);
+/* Takes back what the plan has copied ahead: the new image has its initial values. */
+void carry_forget_ahead(struct carry *carry);
 /* Carry the values, calling `finding` for each variable or leaf of note. On the owner's thread, with no
  * call inside the old image's plugin running meanwhile. False with error if a value does not fit. Typed heap objects
  * get copies; pointers in those that stay lead to what is new from here on. */

@@ -148,6 +148,7 @@ struct carry_pair {
     uint64_t from_size, to_size;
     const struct carry_program *program; /* NULL: bytes of an unknown type */
     bool is_initial_same;    /* both images begin with the same value; false: not known */
+    bool is_ahead;           /* was copied by carry_copy_ahead */
 };
 
 struct carry {
@@ -161,6 +162,7 @@ struct carry {
     size_t pair_count;
     struct carry_places *places;         /* NULL until a pointer may need it */
     bool is_return;          /* see struct carry_options */
+    struct carry_ahead *ahead;           /* NULL: nothing was copied ahead */
     struct carry_heap *heap;             /* typed objects while and after they are carried, NULL: none */
     const struct type **pointees;        /* asked of carry_may_hold: the answer is beside it */
     bool *are_held;
@@ -195,6 +197,15 @@ bool carry_may_hold(struct carry *carry, const struct type *pointee);
  * for
  * them. May run while the old image is in use: it asks which pages are there, and reads none. */
 void carry_prepare_memory(const struct carry *carry);
+
+/* Copying ahead (carry_ahead.c) ---------------------------------------------------------------- */
+
+/* Copy what is large and goes over as bytes, while the program runs and changes it. */
+void carry_copy_ahead(struct carry *carry);
+/* Copy what was written since. On the owner's thread, in the run. */
+void carry_catch_up(const struct carry_pair *pair);
+/* Let go of what tracks the writes. */
+void carry_end_ahead(struct carry *carry);
 
 /* Running (carry_merge.c, carry_large.c, carry_step.c, carry_report.c)
  * ---------------------------- */

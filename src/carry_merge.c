@@ -269,6 +269,11 @@ bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair)
             carry_report(run, CARRY_RESTARTED, "", NULL);
         return true;
     }
+    if (pair->is_ahead) {
+        carry_catch_up(pair);
+        report_pair(run, pair);
+        return true;
+    }
     bool fits = pair->program ? carry_elements(run, pair->program, pair->from, pair->to, 0, 1)
                               : carry_bytes(run, pair);
     if (fits)

@@ -179,6 +179,13 @@ static int l_carry_run(lua_State *L)
     return 1;
 }
 
+/* core.carry_forget_ahead(carry): the new image has its initial values, whatever was copied ahead. */
+static int l_carry_forget_ahead(lua_State *L)
+{
+    carry_forget_ahead(check_carry(L));
+    return 0;
+}
+
 /* core.carry_commit(carry): the new image is live; what the run made for it takes over. */
 static int l_carry_commit(lua_State *L)
 {
@@ -228,7 +235,8 @@ void core_open_carry(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"carry_plan", l_carry_plan}, {"carry_run", l_carry_run}, {"carry_describe", l_carry_describe},
-        {"carry_findings", l_carry_findings}, {"carry_commit", l_carry_commit}, {"carry_close", l_carry_close}, {NULL, NULL},
+        {"carry_findings", l_carry_findings}, {"carry_commit", l_carry_commit},
+        {"carry_forget_ahead", l_carry_forget_ahead}, {"carry_close", l_carry_close}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hotlua.carry");
     lua_pushcfunction(L, l_carry_gc);

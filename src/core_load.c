@@ -350,7 +350,9 @@ struct request *core_read_request(lua_State *L, int index)
     request->wants_carry = lua_toboolean(L, -1);
     if (request->wants_carry)
         core_read_carry_options(L, lua_gettop(L), &request->carry_options);
-    lua_pop(L, 4);
+    lua_getfield(L, index, "copies_ahead");
+    request->carry_options.may_copy_ahead = lua_toboolean(L, -1);
+    lua_pop(L, 5);
     return request;
 }
 

@@ -162,6 +162,7 @@ local function new_request(owner)
     source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
     cdef = options.cdef, probe = options.probe and probe_ms or nil,
     carry = owner.live and options.carry or nil, trusted = trust.is_needed(owner),
+    copies_ahead = not event.has(owner.handlers, "before_load"),
   }
 end
 
@@ -285,7 +286,9 @@ function Transaction:refuse_if_cancelled(stage)
   end
 end
 
+-- The handlers see a new image that carries nothing yet.
 function Transaction:before_load()
+  if self.carry and event.has(self.owner.handlers, "before_load") then core.carry_forget_ahead(self.carry) end
   event.fire(self.owner.handlers, "before_load", function(message)
     fail("before_load", "error in a 'before_load' handler: " .. tostring(message))
   end, self.new, self.owner.live)
