@@ -53,6 +53,8 @@ bool file_open(struct debug_file *file, const char *path, bool stable, struct er
         }
         file->bytes = bytes;
         file->elf = elf_memory(bytes, file->size);
+        close(descriptor);
+        file->descriptor = -1;
     } else {
         file->elf = elf_begin(descriptor, ELF_C_READ, NULL);
     }
@@ -125,6 +127,10 @@ static bool has_checksum(const struct debug_file *file, uint32_t expected)
     }
     unsigned char buffer[16 * 1024];
     ssize_t length;
+    for (size_t i = 0; file->bytes && i < file->size; i++)
+        sum = table[(sum ^ ((unsigned char *)file->bytes)[i]) & 255] ^ sum >> 8;
+    if (file->bytes)
+        return ~sum == expected;
     for (off_t at = 0; (length = pread(file->descriptor, buffer, sizeof buffer, at)) > 0; at += length)
         for (ssize_t i = 0; i < length; i++)
             sum = table[(sum ^ buffer[i]) & 255] ^ sum >> 8;
