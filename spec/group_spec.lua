@@ -108,3 +108,176 @@ describe("a watched group", function()
     assert.are.equal(2, b:info().generation)
   end)
 end)
+
+describe("migrations of a group", function()
+  it("come after all carries, in the order of the list, and see all images", function()
+    local seen = {}
+    local function migrate(new, old)
+      for _, name in ipairs { "first", "second" } do
+        local new_api, old_api = new.group[name].api, old.group[name].api
+        seen[#seen + 1] = ("%s: %s %d %d, count %d"):format(new.plugin.name, name,
+          new_api[name .. "_version"](), old_api[name .. "_version"](), new_api[name .. "_count"]())
+      end
+    end
+    local first = t.load(part("first", 1), { name = "first", watch = false, migrate = migrate })
+    local second = t.load(part("second", 1), { name = "second", watch = false, migrate = migrate })
+    local group = hot.group { second, first }
+    for _ = 1, 10 do first.api.first_count() end
+    for _ = 1, 20 do second.api.second_count() end
+    put(first, part("first", 2))
+    put(second, part("second", 2))
+    local report = assert(group:reload())
+    assert.are.same({ "second", "first" }, report.plugins)
+    assert.are.same({
+      "second: first 2 1, count 11", "second: second 2 1, count 21",
+      "first: first 2 1, count 12", "first: second 2 1, count 22",
+    }, seen)
+  end)
+end)
+
+-- A user that was linked with a library, both plugins.
+describe("plugins that are linked with each other", function()
+  local directory
+  local function build_library(version, flags)
+    return t.build(([[
+      static int count;
+      int part_version(void) { return %d; }
+      int part_next(void) { return ++count; }
+    ]]):format(version), flags)
+  end
+
+  local function build_user(version, library)
+    return t.build(([[
+      int part_version(void);
+      int part_next(void);
+      static int calls;
+      int version(void) { return %d; }
+      int both(void) { calls++; return 10 * version() + part_version(); }
+      int next(void) { return part_next(); }
+      int calls_so_far(void) { return calls; }
+    ]]):format(version), ("-L%s -lpart"):format(library:match("^(.*)/")))
+  end
+
+  local function install(built, name)
+    local path = ("%s/%s"):format(directory, name)
+    assert(os.execute(("cp %s %s.new && mv %s.new %s"):format(built, path, path, path)))
+    return path
+  end
+
+  local function load(flags, options)
+    directory = t.tmpdir()
+    local function with(name)
+      local copy = { name = name }
+      for key, value in pairs(options or {}) do copy[key] = value end
+      return copy
+    end
+    local path = install(build_library(1, flags), "libpart.so")
+    local library = t.load(path, with "part")
+    local user = t.load(install(build_user(1, path), "user.so"), with "user")
+    return library, user
+  end
+
+  for what, flags in pairs { ["a SONAME"] = "-Wl,-soname,libpart.so", ["its file's name"] = "" } do
+    it(("are loaded anew together, found by %s"):format(what), function()
+      local library, user = load(flags, { watch = false, keep = 0 })
+      assert.are.equal(11, user.api.both())
+      assert.are.equal(1, user.api.next())
+      assert.are.equal(2, library.api.part_next())
+      install(build_library(2, flags), "libpart.so")
+      local report = assert(library:reload())
+      assert.are.equal("part", report.plugin)
+      assert.are.equal(12, user.api.both())
+      assert.are.equal(3, user.api.next())
+      assert.are.equal(4, library.api.part_next())
+      assert.are.equal(2, user:info().generation)
+      assert.are.equal(2, user.api.calls_so_far())
+      assert.unloaded(user, 1)
+      assert.unloaded(library, 1)
+    end)
+  end
+
+  it("do not wait for each other when only the user changes", function()
+    local library, user = load("", { watch = false })
+    install(build_user(2, directory .. "/libpart.so"), "user.so")
+    assert(user:reload())
+    assert.are.equal(21, user.api.both())
+    assert.are.equal(1, library:info().generation)
+  end)
+
+  it("stay as they are when one is refused", function()
+    local library, user = load("", { watch = false })
+    install(t.build "int part_version(void) { return 2; }", "libpart.so")
+    local report, refusal = library:reload()
+    assert.is_nil(report)
+    assert.matches("part_next", refusal.error)
+    assert.are.equal(11, user.api.both())
+    assert.are.equal(1, user.api.next())
+    assert.are.equal(1, library:info().generation)
+  end)
+
+  it("are one reload when their files change", function()
+    local library, user = load("-Wl,-soname,libpart.so")
+    local seen = {}
+    for _, plugin in ipairs { library, user } do
+      plugin:on("loaded", function() seen[#seen + 1] = user.api.both() end)
+    end
+    install(build_library(2, "-Wl,-soname,libpart.so"), "libpart.so")
+    install(build_user(2, directory .. "/libpart.so"), "user.so")
+    t.await(function() return user.api.both() == 22 end)
+    t.await(function() return #seen == 2 end)
+    assert.are.same({ 22, 22 }, seen)
+    assert.are.equal(2, library:info().generation)
+    assert.are.equal(2, user:info().generation)
+  end)
+
+  it("go back together", function()
+    local library, user = load("", { watch = false })
+    install(build_library(2, ""), "libpart.so")
+    assert(library:reload())
+    assert.are.equal(12, user.api.both())
+    assert(library:rollback())
+    assert.are.equal(11, user.api.both())
+    assert.are.equal(1, user:info().generation)
+  end)
+
+  it("are loaded in any order of reloads, many times", function()
+    local library, user = load("-Wl,-soname,libpart.so", { watch = false, keep = 0 })
+    for n = 2, 30 do
+      if n % 3 > 0 then install(build_library(n % 5 + 1, "-Wl,-soname,libpart.so"), "libpart.so") end
+      if n % 2 > 0 then install(build_user(n % 7 + 1, directory .. "/libpart.so"), "user.so") end
+      assert(library:reload())
+      assert.are.equal(10 * user.api.version() + library.api.part_version(), user.api.both())
+      assert.are.equal(n - 1, user.api.next())
+    end
+    t.await(function() return #library:info().images == 1 and #user:info().images == 1 end)
+  end)
+end)
+
+describe("plugins that call each other through hot_symbol", function()
+  it("are one reload when their files change together, and go alone otherwise", function()
+    local b = t.load("int b_version(void) { return 1; }", { name = "b" })
+    local source = [[
+      #include <hotlua/plugin.h>
+      int both(void)
+      {
+          static int (*version)(void);
+          if (!version) version = (int (*)(void))hot_symbol("b", "b_version");
+          return 10 * %d + version();
+      }
+    ]]
+    local a = t.load(source:format(1), { name = "a" })
+    assert.are.equal(11, a.api.both())
+    local seen = {}
+    for _, plugin in ipairs { a, b } do
+      plugin:on("loaded", function() seen[#seen + 1] = a.api.both() end)
+    end
+    put(b, "int b_version(void) { return 2; }")
+    put(a, source:format(2))
+    t.await(function() return #seen == 2 end)
+    assert.are.same({ 22, 22 }, seen)
+    put(b, "int b_version(void) { return 3; }")
+    t.await(function() return #seen == 3 end)
+    assert.are.equal(23, seen[3])
+    assert.are.equal(2, a:info().generation)
+  end)
+end)

@@ -137,6 +137,7 @@ int luaopen_hotlua_core(lua_State *L)
     core_open_plugin(L);
     core_open_share(L);
     core_open_leave(L);
+    core_open_link(L);
     core_open_watch(L);
     core_open_process(L);
     core_open_symbol(L);

@@ -20,6 +20,7 @@ void core_open_load(lua_State *L);       /* core_load.c: copy, verify, probe, op
 void core_open_carry(lua_State *L);      /* core_carry.c: carrying state */
 void core_open_plugin(lua_State *L);     /* core_plugin.c: slots, api tables, variables */
 void core_open_share(lua_State *L);      /* core_share.c: plugins in further Lua states */
+void core_open_link(lua_State *L);       /* core_link.c: plugins that belong together */
 void core_open_leave(lua_State *L);      /* core_leave.c: plugins from one Lua state to the next */
 void core_open_watch(lua_State *L);      /* core_watch.c: files and alarms */
 void core_open_process(lua_State *L);    /* core_process.c: builds */

@@ -5,6 +5,7 @@
 #include "call_compile.h"
 #include "debuginfo.h"
 #include "host.h"
+#include "image_link.h"
 #include "loader.h"
 #include "memory.h"
 #include "probe.h"
@@ -22,6 +23,9 @@ struct request {             /* not changed once it is read; shared by threads *
     char *source, *name, *cdef, *fail;
     struct image *live;          /* retained; what to compare with, to take signatures from, to carry from */
     struct image *image;         /* retained: core.open's */
+    struct image **links;        /* retained: images of other plugins that come with this one; link_count of them */
+    size_t link_count;
+    bool is_again;               /* also when the content is the live image's */
     bool opens;                  /* take goes on to open_image: nobody has to be asked between */
     bool wants_probe, wants_carry, must_be_trusted;
     unsigned probe_limit_ms;
@@ -65,6 +69,9 @@ void core_release_request(struct request *request)
     core_free_carry_options(&request->carry_options);
     release_image(request->live);
     release_image(request->image);
+    for (size_t i = 0; i < request->link_count; i++)
+        image_release(request->links[i]);
+    free(request->links);
     free(request);
 }
 
@@ -174,11 +181,18 @@ static void plan_carry(struct load *load)
     end(load, "plan");
 }
 
+static bool link_image(struct load *load)
+{
+    const struct request *request = load->request;
+    load->ok = image_link(load->image, request->links, request->link_count, &load->error);
+    return load->ok;
+}
+
 static void open_image(void *context)
 {
     struct load *load = context;
     struct image_options options = {.cdef = load->request->cdef};
-    if (!probe(load, &options))
+    if (!link_image(load) || !probe(load, &options))
         return;
     begin(load);
     load->ok = may_begin(load, "open") && image_open(load->image, &options, &load->error);
@@ -208,7 +222,7 @@ static void take(void *context)
     end(load, "copy");
     if (!stage)
         return;
-    if (load->request->live && stage_same_content(stage, load->request->live->stage)) {
+    if (load->request->live && !load->request->is_again && stage_same_content(stage, load->request->live->stage)) {
         load->is_unchanged = load->ok = true;
         stage_free(stage);
         return;
@@ -328,6 +342,19 @@ static struct image *retain_field(lua_State *L, int index, const char *name)
     return image ? image_retain(image) : NULL;
 }
 
+static void read_links(lua_State *L, int index, struct request *request)
+{
+    lua_getfield(L, index, "links");
+    size_t count = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+    request->links = calloc(count + 1, sizeof *request->links);
+    for (; request->link_count < count; request->link_count++) {
+        lua_rawgeti(L, -1, (lua_Integer)request->link_count + 1);
+        request->links[request->link_count] = image_retain(core_check_image(L, -1));
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
 struct request *core_read_request(lua_State *L, int index)
 {
     luaL_checktype(L, index, LUA_TTABLE);
@@ -339,6 +366,9 @@ struct request *core_read_request(lua_State *L, int index)
     request->fail = copy_field(L, index, "fail");
     request->live = retain_field(L, index, "live");
     request->image = retain_field(L, index, "image");
+    read_links(L, index, request);
+    lua_getfield(L, index, "again");
+    request->is_again = lua_toboolean(L, -1);
     lua_getfield(L, index, "opens");
     request->opens = lua_toboolean(L, -1);
     lua_getfield(L, index, "trusted");
@@ -352,7 +382,7 @@ struct request *core_read_request(lua_State *L, int index)
         core_read_carry_options(L, lua_gettop(L), &request->carry_options);
     lua_getfield(L, index, "copies_ahead");
     request->carry_options.may_copy_ahead = lua_toboolean(L, -1);
-    lua_pop(L, 5);
+    lua_pop(L, 6);
     return request;
 }
 
@@ -371,6 +401,8 @@ static struct load *read_load(lua_State *L)
  *   cdef, probe    declarations; limit of the probe in ms, nil: no probe
  *   trusted        refuse a file that others could have written
  *   carry          how to carry from `live` (mode or names), nil: not at all
+ *   again          load it also when nothing has changed
+ *   links          images that others get in the same transaction: what it is linked with is looked for there first
  *   fail           the stage that fails on purpose, nil: none */
 static int l_take(lua_State *L)
 {

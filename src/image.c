@@ -5,6 +5,7 @@
 #include "cdecl.h"
 #include "debuginfo.h"
 #include "heap.h"
+#include "image_link.h"
 #include "loader.h"
 #include "memory.h"
 #include "native_symbol.h"
@@ -234,8 +235,8 @@ static void set_loader_error(struct image *image, const char *said, struct error
     const char *missing = strstr(said, ": cannot open shared object file");
     if (missing)
         error_set_stage(error, "open",
-            "%s: needs the library %.*s, which cannot be found: install it, or link the plugin "
-            "with -Wl,-rpath,DIRECTORY", image->source, (int)(missing - said), said);
+            "%s: needs the library %.*s, which cannot be found: install it, link the plugin with "
+            "-Wl,-rpath,DIRECTORY, or, if it is a plugin too, load that first", image->source, (int)(missing - said), said);
     else if (strstr(said, "static TLS"))
         error_set_stage(error, "open",
             "%s: %s: its thread-local variables use the loader's small static block; compile "
@@ -352,6 +353,7 @@ void image_close(struct image *image)
     }
     heap_leave(image);
     image->handle = NULL;
+    image_unlink(image);
     __atomic_store_n(&image->state, IMAGE_GONE, __ATOMIC_RELEASE);
 }
 
@@ -372,6 +374,7 @@ void image_release(struct image *image)
     if (image->is_mapped)
         return;
     native_symbol_forget(image);
+    image_unlink(image);
     for (size_t i = 0; i < image->export_count; i++)
         call_free_signature(&image->exports[i]);
     free(image->exports);

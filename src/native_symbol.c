@@ -73,7 +73,12 @@ static void note_use(const struct image *image, struct plugin *plugin)
         return;
     use = memory_take(sizeof *use);
     *use = (struct use){image, plugin, uses};
-    uses = use;
+    __atomic_store_n(&uses, use, __ATOMIC_RELAXED);
+}
+
+bool native_symbol_any_use(void)
+{
+    return __atomic_load_n(&uses, __ATOMIC_RELAXED) != NULL;
 }
 
 struct plugin *native_symbol_next_used(const struct image *image, const struct plugin *after)

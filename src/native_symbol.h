@@ -4,6 +4,7 @@
 #ifndef HOTLUA_NATIVE_SYMBOL_H
 #define HOTLUA_NATIVE_SYMBOL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct frame;
@@ -23,6 +24,8 @@ void native_symbol_begin(struct native_call *call, void *volatile *place, uintpt
 void native_symbol_end(struct native_call *call);
 void native_symbol_entry(void);
 
+/* Has any? */
+bool native_symbol_any_use(void);
 /* The plugins that this image's code has asked for functions of, one after the other: NULL starts and ends. */
 struct plugin *native_symbol_next_used(const struct image *image, const struct plugin *after);
 /* Forget what an image that goes has asked for. */

@@ -296,6 +296,42 @@ struct stage *stage_copy_trusted(const char *source, const char *name, struct er
     return copy_source(source, name, true, error);
 }
 
+static bool write_all(int to, const char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t count = write(to, bytes, size);
+        if (count < 0 && errno == EINTR)
+            continue;
+        if (count <= 0)
+            return false;
+        bytes += count;
+        size -= (size_t)count;
+    }
+    return true;
+}
+
+bool stage_replace(struct stage *stage, const void *bytes, size_t size, struct error *error)
+{
+    char *path;
+    unsigned long number = __atomic_add_fetch(&places.copies, 1, __ATOMIC_RELAXED);
+    if (asprintf(&path, "%.*s.%lu.so", (int)strlen(stage->path) - 3, stage->path, number) < 0)
+        return error_set_stage(error, "open", "%s: out of memory", stage->source);
+    int to = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0700);
+    bool ok = to >= 0 && write_all(to, bytes, size);
+    if (!ok)
+        error_set_stage(error, "open", "%s: %s: %s", stage->source, path, strerror(errno));
+    if (to >= 0)
+        close(to);
+    unlink(ok ? stage->path : path);
+    if (!ok) {
+        free(path);
+        return false;
+    }
+    free(stage->path);
+    stage->path = path;
+    return true;
+}
+
 void stage_free(struct stage *stage)
 {
     if (!stage)

@@ -3,9 +3,12 @@ local core = require "hotlua.core"
 local event = require "hotlua.event"
 local plugin = require "hotlua.plugin"
 local reload = require "hotlua.reload"
+local rollback = require "hotlua.rollback"
 local task = require "hotlua.task"
 
 local M = {}
+
+local settle_ms = 20 -- changes of several files within this time are one
 
 local Group = {}
 Group.__index = Group
@@ -23,10 +26,40 @@ function GroupReport:__tostring()
   return table.concat(lines, "; ")
 end
 
--- Begins a transaction for each member; those whose content is the live image's take no part.
+-- The members such that those that others are linked with come first.
+local function by_dependency(owners)
+  local ordered, by_handle, is_done = {}, {}, {}
+  for _, owner in ipairs(owners) do by_handle[owner.handle] = owner end
+  local function visit(owner)
+    if is_done[owner] then return end
+    is_done[owner] = true
+    for _, handle in ipairs(owner.live and core.linked(owner.live.handle) or {}) do
+      if by_handle[handle] then visit(by_handle[handle]) end
+    end
+    ordered[#ordered + 1] = owner
+  end
+  for _, owner in ipairs(owners) do visit(owner) end
+  return ordered
+end
+
+-- Is it linked with one that gets a new image?
+local function uses_new(owner, transactions)
+  for _, handle in ipairs(owner.live and core.linked(owner.live.handle) or {}) do
+    for _, transaction in ipairs(transactions) do
+      if transaction.owner.handle == handle and not transaction.is_out then return true end
+    end
+  end
+  return false
+end
+
+-- Begins a transaction for each member; those whose content is the live image's take no part, unless they are
+-- linked with one that does.
 local function prepare(transactions, reports, owners, kind, seen)
-  for _, owner in ipairs(owners) do
-    local transaction = reload.begin(owner, { kind = kind, seen = seen })
+  local links = {}
+  for _, owner in ipairs(by_dependency(owners)) do
+    local transaction = reload.begin(owner, {
+      kind = kind, seen = seen, links = links, is_forced = uses_new(owner, transactions),
+    })
     transactions[#transactions + 1] = transaction
     local ended = transaction:prepare()
     if ended == "unchanged" then
@@ -36,14 +69,42 @@ local function prepare(transactions, reports, owners, kind, seen)
       transaction.is_out = true
     elseif ended then
       return ended
+    else
+      links[#links + 1] = transaction.new_handle
     end
   end
 end
 
-local function each_in(transactions, visit)
+-- Those that take part, in the order of the members.
+local function select_members(transactions, owners)
+  local members, by_owner = {}, {}
   for _, transaction in ipairs(transactions) do
-    if not transaction.is_out then visit(transaction) end
+    if not transaction.is_out then by_owner[transaction.owner] = transaction end
   end
+  for _, owner in ipairs(owners) do members[#members + 1] = by_owner[owner] end
+  return members
+end
+
+-- What `new.group` and `old.group` give: the images of all members by name, also of those that take no part.
+local function introduce_each_other(members, owners)
+  local new, old = {}, {}
+  for _, owner in ipairs(owners) do new[owner.name], old[owner.name] = owner.live, owner.live end
+  for _, transaction in ipairs(members) do new[transaction.owner.name] = transaction.new end
+  for _, transaction in ipairs(members) do
+    transaction.new.group, transaction.owner.live.group = new, old
+  end
+end
+
+-- Every step for all members before the next one.
+local function take_through(members, owners)
+  for _, transaction in ipairs(members) do transaction:stage("bind", transaction.bind) end
+  introduce_each_other(members, owners)
+  for _, transaction in ipairs(members) do transaction:stage("before_load", transaction.before_load) end
+  if members[1] then reload.stop_threads(members) end
+  for _, transaction in ipairs(members) do transaction:stage("carry", transaction.carry_state) end
+  for _, transaction in ipairs(members) do transaction:stage("migrate", transaction.migrate) end
+  for _, transaction in ipairs(members) do transaction:inject("commit") end
+  for _, transaction in ipairs(members) do transaction:commit() end
 end
 
 -- All of them or none. Returns a report, or nil when it was superseded or left alone.
@@ -54,28 +115,24 @@ local function run(self, kind, seen)
   local ok, outcome = pcall(function()
     local ended = prepare(transactions, reports, self.owners, kind, seen)
     if ended then return ended end
-    local members = {}
-    each_in(transactions, function(transaction) members[#members + 1] = transaction end)
-    each_in(transactions, function(transaction) transaction:introduce() end)
-    if members[1] then reload.stop_threads(members) end
-    each_in(transactions, function(transaction) transaction:bring_over() end)
-    each_in(transactions, function(transaction) transaction:inject("commit") end)
-    each_in(transactions, function(transaction) transaction:commit() end)
+    take_through(select_members(transactions, self.owners), self.owners)
   end)
-  if not ok then each_in(transactions, function(transaction) transaction:undo() end) end
   reload.release_threads(transactions)
-  each_in(transactions, function(transaction) transaction:stop_clock() end)
-  if ok and outcome then
-    each_in(transactions, function(transaction) transaction:close_new() end)
-    return nil
+  local last = transactions[#transactions]
+  transactions = select_members(transactions, self.owners)
+  for _, transaction in ipairs(transactions) do
+    transaction:stop_clock()
+    if transaction.owner.live then transaction.owner.live.group = nil end
+    if transaction.new then transaction.new.group = nil end
+    if ok and outcome then transaction:close_new() end
   end
+  if ok and outcome then return nil end
   report.ok = ok
-  each_in(transactions, function(transaction)
-    local owner = transaction.owner
-    reports[owner.name] = ok and transaction:finish_committed() or transaction:finish_failed(outcome)
-  end)
+  for _, transaction in ipairs(transactions) do
+    reports[transaction.owner.name] = ok and transaction:finish_committed() or transaction:finish_failed(outcome)
+  end
   if not ok then
-    local failed = reports[self.owners[#transactions].name]
+    local failed = reports[last.owner.name]
     report.stage, report.error = failed.stage, failed.error
   end
   return setmetatable(report, GroupReport)
@@ -131,11 +188,90 @@ local function on_change(self, seen)
   end)
 end
 
+-- Plugins that belong together by themselves ---------------------------------------------------------
+
+-- The owners that are linked with this one, directly or not, itself among them, in the order of loading. With
+-- `is_needed` only as DT_NEEDED says, otherwise through hot_symbol, too.
+local function linked(owner, is_needed)
+  if not core.has_links() then return { owner } end
+  local owners, by_handle, friends = plugin.open_owners(), {}, {}
+  for _, other in ipairs(owners) do by_handle[other.handle], friends[other] = other, {} end
+  local function befriend(one, handles)
+    for _, handle in ipairs(handles) do
+      local other = by_handle[handle]
+      if other and not other.group and not one.group then
+        friends[one][#friends[one] + 1] = other
+        friends[other][#friends[other] + 1] = one
+      end
+    end
+  end
+  for _, other in ipairs(owners) do
+    if other.live then
+      local needed, called = core.linked(other.live.handle)
+      befriend(other, needed)
+      if not is_needed then befriend(other, called) end
+    end
+  end
+  local is_in, list = {}, {}
+  local function visit(one)
+    if is_in[one] then return end
+    is_in[one] = true
+    for _, other in ipairs(friends[one] or {}) do visit(other) end
+  end
+  visit(owner)
+  for _, other in ipairs(owners) do
+    if is_in[other] then list[#list + 1] = other end
+  end
+  return list
+end
+
+local function new_linked(owners)
+  return setmetatable({ owners = owners, handlers = {}, settle = settle_ms, is_linked = true }, Group)
+end
+
+--- Do changes of this plugin wait for those of others?
+function plugin.is_linked(owner)
+  return #linked(owner) > 1
+end
+
+--- A change of a plugin that is linked with others: what else of them changes within some ms is part of the same
+--- reload. False: it is linked with none.
+function plugin.on_linked_change(owner, seen)
+  local owners = linked(owner)
+  if #owners < 2 then return false end
+  local self = owner.linked_group
+  if not (self and self.is_running) then self = new_linked(owners) end
+  self.owners = owners
+  for _, other in ipairs(owners) do other.linked_group = self end
+  on_change(self, seen)
+  return true
+end
+
+--- plugin:reload() of one that others are linked with, or that is linked with others.
+--- @return table|nil report of that plugin; nil, nil: it may go alone
+--- @return table? report when it was refused
+function plugin.reload_linked(owner)
+  local owners = linked(owner, true)
+  if #owners < 2 then return nil end
+  local report, refusal = new_linked(owners):reload()
+  if report then return report.reports[owner.name] end
+  return nil, refusal.reports[owner.name] or refusal
+end
+
+--- The plugins whose live image is linked with this one: they go back with it.
+function rollback.users(image)
+  local users = {}
+  for _, owner in ipairs(core.has_links() and plugin.open_owners() or {}) do
+    if owner.live and core.is_linked_with(owner.live.handle, image.handle) then users[#users + 1] = owner end
+  end
+  return users
+end
+
 --- Makes a group. A plugin is a member of one group at most.
 --- @param members table list of plugins, in the order of their migrations; `settle` = ms in which
 --- changes of several files count as one (20)
 function M.new(members)
-  local self = setmetatable({ owners = {}, handlers = {}, settle = members.settle or 20 }, Group)
+  local self = setmetatable({ owners = {}, handlers = {}, settle = members.settle or settle_ms }, Group)
   for i, member in ipairs(members) do
     local owner = plugin.owner_of(member)
     if owner.group then

@@ -79,7 +79,7 @@ end
 -- saves waking one thread after another. Called whenever what such a load depends on may have changed.
 local function arm(owner)
   if not owner.watch then return end
-  local is_free = not owner.busy and not owner.is_building and not owner.on_group_change
+  local is_free = not owner.busy and not owner.is_building and not owner.on_group_change and not M.is_linked(owner)
   local request = is_free and reload.request(owner)
   if request then owner.watch:prefetch(request, owner.on_prefetched) else owner.watch:prefetch() end
 end
@@ -137,6 +137,7 @@ function M.on_change(owner, seen, prefetched)
   owner.pending = true
   owner.changed_at = seen
   if owner.on_group_change then return owner.on_group_change(seen) end
+  if M.on_linked_change(owner, seen) then return drop_prefetched(owner) end
   pump(owner)
 end
 
@@ -170,6 +171,9 @@ end
 --- @return table|nil report
 --- @return table? report when the reload was refused
 function Plugin:reload()
+  local together, refusal = M.reload_linked(open_owner(self))
+  if together then return together end
+  if refusal then return nil, refusal end
   return exclusively(open_owner(self), function(owner)
     local seen = status(owner.path)
     local report = reload.run(owner, { kind = "reload" })
@@ -435,6 +439,11 @@ function M.list()
   for i, owner in ipairs(open) do list[i] = owner.plugin end
   for _, plugin in ipairs(shared.list()) do list[#list + 1] = plugin end
   return list
+end
+
+--- The private states of this state's plugins, in the order of loading.
+function M.open_owners()
+  return open
 end
 
 --- The private state of a plugin, for the rest of hotlua.

@@ -156,9 +156,10 @@ local function opens_at_once(owner, kind)
 end
 
 -- What core.take and core.open are given.
-local function new_request(owner)
+local function new_request(owner, transaction)
   local options = owner.options
   return {
+    links = transaction and transaction.links, again = transaction and transaction.is_forced,
     source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
     cdef = options.cdef, probe = options.probe and probe_ms or nil,
     carry = owner.live and options.carry or nil, trusted = trust.is_needed(owner),
@@ -199,7 +200,7 @@ function Transaction:take()
   local owner = self.owner
   local handle, info = self:take_prefetched()
   if not info then
-    local request = new_request(owner)
+    local request = new_request(owner, self)
     request.opens = opens_at_once(owner, self.kind)
     self.is_open = request.opens
     handle, info = self:offload(core.take, request)
@@ -232,7 +233,7 @@ end
 
 function Transaction:open()
   if self.is_open then return end
-  local request = new_request(self.owner)
+  local request = new_request(self.owner, self)
   request.image = self.new_handle
   local _, info = self:offload(core.open, request)
   self.carry = info.carry
@@ -449,6 +450,11 @@ end
 
 -- The transaction ---------------------------------------------------------------------------------
 
+-- Is it loaded once more only because a plugin that it is linked with is loaded anew?
+function Transaction:is_unchanged()
+  return self.is_forced and core.same_content(self.owner.live.handle, self.new_handle)
+end
+
 -- Up to the open image. Returns nil, or "superseded", "unchanged" or "declined" when that is the
 -- end of it.
 function Transaction:prepare()
@@ -459,7 +465,8 @@ function Transaction:prepare()
   if self:is_superseded() then return "superseded" end
   if self.kind == "change" then
     if owner.refused and core.same_content(owner.refused, self.new_handle) then return "declined" end
-    local verdict, reason = self:stage("settle", self.ask_policy)
+    local verdict, reason = true, nil
+    if not self:is_unchanged() then verdict, reason = self:stage("settle", self.ask_policy) end
     if self:is_superseded() then return "superseded" end
     if verdict == nil then return "declined" end
     if not verdict then
@@ -496,13 +503,14 @@ end
 
 --- Begins a transaction of a plugin; group.lua runs several side by side.
 --- @param owner table the plugin's private state
---- @param request table { kind, seen, build_us }
+--- @param request table { kind, seen, build_us, links = handles that come in the same commit, is_forced = also when
+--- nothing has changed }
 function M.begin(owner, request)
   local self = setmetatable({
     owner = owner, kind = request.kind, began = request.seen or core.now(),
     is_direct = request.kind == "load" or not task.can_wait(),
     report = reports.new(owner.name, owner.live and owner.live.generation or 0),
-    prefetched = request.prefetched,
+    prefetched = request.prefetched, links = request.links, is_forced = request.is_forced,
   }, Transaction)
   -- A late event of a file that is live already is no reload that a test could mean.
   if request.kind ~= "change" or not owner.live or core.is_outdated(owner.live.handle) then

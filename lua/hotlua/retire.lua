@@ -72,15 +72,20 @@ local function unload(owner, image, is_direct)
   if image:info().is_used then close_later(owner, image, first_retry_ms) end
 end
 
---- Unloads an image when no call is inside any more.
+-- Has it calls in progress, or is another plugin's image linked with it?
+local function is_in_use(image)
+  return core.is_inside(image.handle) or core.is_used(image.handle)
+end
+
+--- Unloads an image when no call is inside any more, and no image that is linked with it is loaded.
 --- @param is_direct boolean? do it now if possible, on this thread
 function M.unload(owner, image, is_direct)
   core.set_state(image.handle, "retiring")
   local why = reason_to_hold(image)
   if why then return hold(owner, image, why) end
-  if is_direct and not core.is_inside(image.handle) then return unload(owner, image, true) end
+  if is_direct and not is_in_use(image) then return unload(owner, image, true) end
   task.start("unloading " .. owner.name, function()
-    task.wait(function() return not core.is_inside(image.handle) end)
+    task.wait(function() return not is_in_use(image) end)
     unload(owner, image)
   end)
 end

@@ -74,6 +74,7 @@ function M.run(owner, why, is_forced)
     task.on_error(problem, "error in a 'rolled_back' handler")
   end, report)
   if owner.on_live_changed then owner.on_live_changed() end
+  for _, user in ipairs(M.users(from)) do M.run(user, why, true) end
   retire.unload(owner, from)
   return report
 end
