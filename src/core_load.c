@@ -346,7 +346,7 @@ static void read_links(lua_State *L, int index, struct request *request)
 {
     lua_getfield(L, index, "links");
     size_t count = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
-    request->links = calloc(count + 1, sizeof *request->links);
+    request->links = memory_take_array(count + 1, sizeof *request->links);
     for (; request->link_count < count; request->link_count++) {
         lua_rawgeti(L, -1, (lua_Integer)request->link_count + 1);
         request->links[request->link_count] = image_retain(core_check_image(L, -1));

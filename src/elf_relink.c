@@ -129,16 +129,21 @@ static bool relink(struct file *file, const struct elf_link *links, size_t count
     return true;
 }
 
-unsigned char *elf_relink(const void *bytes, size_t size, const struct elf_link *links, size_t count)
+unsigned char *elf_relink(const void *bytes, size_t size, const struct elf_link *links, size_t count,
+                          struct error *error)
 {
     struct file file = {.bytes = malloc(size), .size = size};
-    if (!file.bytes)
-        abort();
+    if (!file.bytes) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
     memcpy(file.bytes, bytes, size);
     file.header = (Elf64_Ehdr *)file.bytes;
     file.segments = (Elf64_Phdr *)(file.bytes + file.header->e_phoff);
     if (read_dynamic(&file) && relink(&file, links, count))
         return file.bytes;
+    error_set(error, "there is no room in it for the place of plugin '%s', with which it is linked: link it with "
+              "-Wl,-z,separate-code, or use hot_symbol", links[0].needed);
     free(file.bytes);
     return NULL;
 }

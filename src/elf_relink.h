@@ -2,6 +2,8 @@
 #ifndef HOTLUA_ELF_RELINK_H
 #define HOTLUA_ELF_RELINK_H
 
+#include "error.h"
+
 #include <stddef.h>
 
 struct elf_link {
@@ -12,7 +14,9 @@ struct elf_link {
 enum { ELF_MAX_LINKS = 64 };
 
 /* A copy of the `size` bytes, which elf_check has found good, with the links made; malloc'ed, of the same size. The new
- * names go where a loaded segment leaves the rest of its last page unused. NULL: nowhere is there room for them. */
-unsigned char *elf_relink(const void *bytes, size_t size, const struct elf_link *links, size_t count);
+ * names go where a loaded segment leaves the rest of its last page unused. NULL with error, when nowhere is there room
+ * for them. */
+unsigned char *elf_relink(const void *bytes, size_t size, const struct elf_link *links, size_t count,
+                          struct error *error);
 
 #endif

@@ -3,6 +3,7 @@
 #include "image_link.h"
 
 #include "elf_relink.h"
+#include "memory.h"
 #include "slot.h"
 #include "stage.h"
 
@@ -46,9 +47,7 @@ static struct image *find_library(const char *needed, struct image *const *fresh
 
 static void add_link(struct image *image, struct image *library)
 {
-    image->links = realloc(image->links, (image->link_count + 1) * sizeof *image->links);
-    if (!image->links)
-        abort();
+    image->links = memory_resize(image->links, (image->link_count + 1) * sizeof *image->links);
     image->links[image->link_count++] = library;
     __atomic_add_fetch(&library->users, 1, __ATOMIC_ACQ_REL);
     __atomic_add_fetch(&link_total, 1, __ATOMIC_RELAXED);
@@ -68,11 +67,9 @@ bool image_link(struct image *image, struct image *const *fresh, size_t fresh_co
     if (count == 0)
         return true;
     size_t size = stage_size(image->stage);
-    unsigned char *bytes = elf_relink(stage_bytes(image->stage), size, links, count);
+    unsigned char *bytes = elf_relink(stage_bytes(image->stage), size, links, count, error);
     if (!bytes)
-        return error_set_stage(error, "open", "%s: there is no room in it for the place of plugin '%s', with which it "
-                               "is linked: link it with -Wl,-z,separate-code, or use hot_symbol", image->source,
-                               links[0].needed);
+        return error_set_stage(error, "open", "%s: %s", image->source, strdupa(error->text));
     bool ok = stage_replace(image->stage, bytes, size, error);
     free(bytes);
     return ok;
