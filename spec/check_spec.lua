@@ -138,6 +138,17 @@ describe("state", function()
     assert.is_false(diff.compatible)
   end)
 
+  it("counts the changes of a type that are too many to list", function()
+    local before_fields, after_fields = {}, {}
+    for i = 1, 60 do
+      before_fields[i], after_fields[i] = ("int a_field_%d;"):format(i), ("long a_field_%d;"):format(i)
+    end
+    local diff = check(("struct { %s } s;"):format(table.concat(before_fields)),
+      ("struct { %s } s;"):format(table.concat(after_fields)))
+    local listed = select(2, diff.why.s:gsub("int %-> long", ""))
+    assert.are.equal(60 - listed, tonumber(diff.why.s:match "and (%d+) more$"))
+  end)
+
   it("of threads is no reason to refuse where the code says the same", function()
     local source = "%s counter = %s; static _Thread_local char name[8] = \"abc\";" ..
       "int f(void) { return counter + name[0]; }"

@@ -93,13 +93,13 @@ static bool carry_resized(struct carry_run *run, const struct carry_step *step, 
     if (is_merged && !was_written(run, from, step->from_size) && carry_is_as_before(run, to, step->to_size))
         return true;
     run->is_touched = true;
-    if (!is_merged)
-        return carry_do_leaf(run, step, from, NULL, to) == VALUE_DONE;
-    char *base = malloc(step->from_size);
-    if (!base)
+    char *base = has_base ? malloc(step->from_size) : NULL;
+    if (has_base && !base)
         return error_set(run->error, "%s: out of memory", run->carry->new_image->source);
-    pristine_read(old_pristine(run), from, base, step->from_size);
-    bool fits = carry_merge_leaf(run, step, from, base, to);
+    if (has_base)
+        pristine_read(old_pristine(run), from, base, step->from_size);
+    bool fits = is_merged ? carry_merge_leaf(run, step, from, base, to)
+                          : carry_do_leaf(run, step, from, base, to) == VALUE_DONE;
     free(base);
     return fits;
 }

@@ -71,14 +71,14 @@ bool carry_report_unfit(struct carry_run *run, const struct carry_step *step, co
 struct change {
     char text[MAX_CHANGE];
     size_t length;
-    bool is_cut;
+    unsigned left_off;
 };
 
 static void add_change(struct change *change, const char *text)
 {
     size_t length = strlen(text) + 2;
     if (change->length + length + 8 > MAX_CHANGE) {
-        change->is_cut = true;
+        change->left_off++;
         return;
     }
     change->length += (size_t)sprintf(change->text + change->length, "%s%s",
@@ -153,5 +153,7 @@ const char *carry_describe_change(struct carry_compiler *compiler,
     describe_steps(&change, program, "");
     if (change.length == 0)
         add_change(&change, "fields moved");
-    return carry_text(compiler, "%s%s", change.text, change.is_cut ? ", ..." : "");
+    if (change.left_off > 0)
+        return carry_text(compiler, "%s, and %u more", change.text, change.left_off);
+    return carry_text(compiler, "%s", change.text);
 }

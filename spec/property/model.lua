@@ -305,27 +305,32 @@ local function get(place)
   return place.table[place.key]
 end
 
-local function merge_pointer(out, world, path, value)
-  if not value then return end
-  add(out, world.new[value] and "repointed" or "held", path)
+local function report_pointer(out, world, path, value, is_touched)
+  if value and not world.new[value] then
+    add(out, "held", path)
+  elseif value and is_touched then
+    add(out, "repointed", path)
+  end
 end
 
 -- On the way back the leaf may also have been touched before: `first` is what it was in the beginning.
 local function merge_leaf(out, world, old, new, v, path, bits)
   local base, ours = get(v.base), get(v.ours)
   local was_touched = v.first and not M.equal(get(v.first), get(v.theirs))
-  if M.equal(base, ours) and not was_touched then return end
+  local is_touched = not M.equal(base, ours)
+  if not (is_touched or was_touched or world.takes_all) then return end
   out.is_touched = true
   local result, value, is_cut = M.convert(old, new, ours, bits.old, bits.new)
   if result == "unfit" then out.unfit[#out.unfit + 1] = { path = path, place = v.ours, base = base } end
-  if result == "lost" or is_cut then add(out, "reset", path) end
+  if is_touched and (result == "lost" or is_cut) then add(out, "reset", path) end
   if result ~= "done" then return end
-  if old.kind == "pointer" then merge_pointer(out, world, path, ours) end
+  if old.kind == "pointer" then report_pointer(out, world, path, ours, is_touched) end
   local base_result, initial = M.convert(old, new, base, bits.old, bits.new)
   if old.kind == "pointer" and initial and not world.new[initial] then base_result = "lost" end
   local theirs = get(v.theirs)
   local is_new = base_result ~= "done" or not M.equal(initial, theirs)
-  if is_new and not v.first and not M.equal(value, theirs) then add(out, "conflicts", path) end
+  local has_conflicts = not v.first and not world.takes_all
+  if has_conflicts and is_new and not M.equal(value, theirs) then add(out, "conflicts", path) end
   v.theirs.table[v.theirs.key] = value
 end
 
@@ -415,7 +420,7 @@ end
 --- Carries one variable: `variable` has old and new types, and the values base, ours and theirs; theirs becomes
 --- the result.
 --- @param out table of M.new_findings
---- @param world table `new`: set of the pointers' targets that the new image has
+--- @param world table `new`: set of the pointers' targets that the new image has; `takes_all`: carry = "all"
 function M.carry(out, world, variable)
   local name, old, new = variable.name, variable.old, variable.new
   if not new or is_lost(old, new) then
@@ -431,7 +436,7 @@ function M.carry(out, world, variable)
   if out.reset[name] then return end
   if not same(old, new) then
     out.converted[name] = true
-  elseif out.is_touched or was_same then
+  elseif out.is_touched or was_same or world.takes_all then
     out.kept[name] = true
   end
 end
