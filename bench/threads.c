@@ -1,5 +1,5 @@
-/* threads.c: for threads.lua: a clock around calls of a Lua function, and what hotlua is measured against: a host that
- * takes a pthread rwlock for reading around each call and for writing around each reload. */
+/* threads.c: for threads.lua: a clock around calls of a Lua function, and what hotlua is measured against:
+ * a host that takes a pthread rwlock for reading around each call and for writing around each reload. */
 #include <dlfcn.h>
 #include <lauxlib.h>
 #include <pthread.h>

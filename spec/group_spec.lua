@@ -146,7 +146,7 @@ describe("plugins that are linked with each other", function()
     ]]):format(version), flags)
   end
 
-  local function build_user(version, library)
+  local function build_user(version, library, flags)
     return t.build(([[
       int part_version(void);
       int part_next(void);
@@ -155,7 +155,7 @@ describe("plugins that are linked with each other", function()
       int both(void) { calls++; return 10 * version() + part_version(); }
       int next(void) { return part_next(); }
       int calls_so_far(void) { return calls; }
-    ]]):format(version), ("-L%s -lpart"):format(library:match("^(.*)/")))
+    ]]):format(version), ("-L%s -lpart %s"):format(library:match("^(.*)/"), flags or ""))
   end
 
   local function install(built, name)
@@ -194,6 +194,23 @@ describe("plugins that are linked with each other", function()
       assert.unloaded(user, 1)
       assert.unloaded(library, 1)
     end)
+  end
+
+  for _, linker in ipairs { "bfd", "gold", "lld", "mold" } do
+    if pcall(t.build, "int anything;", "-fuse-ld=" .. linker) then
+      it("are loaded anew together as linked by " .. linker, function()
+        local flags = "-fuse-ld=" .. linker
+        local library, user = load(flags, { watch = false, keep = 0 })
+        install(build_user(2, directory .. "/libpart.so", flags), "user.so")
+        assert(user:reload())
+        assert.are.equal(21, user.api.both())
+        install(build_library(2, flags), "libpart.so")
+        assert(library:reload())
+        assert.are.equal(22, user.api.both())
+        assert.are.equal(1, user.api.next())
+        assert.are.equal(2, user.api.calls_so_far())
+      end)
+    end
   end
 
   it("do not wait for each other when only the user changes", function()

@@ -58,8 +58,8 @@ void arch_context_return(void *context)
     set->pc = set->regs[LINK_REGISTER];
 }
 
-/* native_symbol_entry (native_symbol.h): the jump left the place that it read in x17. Below x29: a struct native_call,
- * then the registers of arguments, later those of results. */
+/* native_symbol_entry (native_symbol.h): the jump left the place that it read in x17. Below x29: a struct
+ * native_call, then the registers of arguments, later those of results. */
 __asm__(
     ".text\n.p2align 4\n.globl native_symbol_entry\n.hidden native_symbol_entry\n"
     ".type native_symbol_entry, %function\nnative_symbol_entry:\n.cfi_startproc\nhint #34\n"

@@ -55,8 +55,8 @@ void arch_context_return(void *context)
     set[REG_RSP] += sizeof(void *);
 }
 
-/* native_symbol_entry (native_symbol.h): the jump left the place that it read in r11. Below rbp: a struct native_call,
- * then the registers of arguments and the static chain, later those of results. */
+/* native_symbol_entry (native_symbol.h): the jump left the place that it read in r11. Below rbp: a struct
+ * native_call, then the registers of arguments and the static chain, later those of results. */
 __asm__(
     ".text\n.p2align 4\n.globl native_symbol_entry\n.hidden native_symbol_entry\n"
     ".type native_symbol_entry, @function\nnative_symbol_entry:\n.cfi_startproc\nendbr64\n"

@@ -1,5 +1,5 @@
-/* core_leave.c: plugins that stay loaded from one Lua state to the next, when the main script runs again: left by the
- * state that closes, taken up by the hot.load of the one that comes after it. */
+/* core_leave.c: plugins that stay loaded from one Lua state to the next, when the main script runs again:
+ * left by the state that closes, taken up by the hot.load of the one that comes after it. */
 #include "core.h"
 
 #include "heap.h"
@@ -30,8 +30,8 @@ static void drop(struct plugin *plugin)
     image_release(image);
 }
 
-/* core.take_up(name, path) -> handle, image: of a plugin that was left, when it is of that path. One of another path is
- * unloaded. */
+/* core.take_up(name, path) -> handle, image: of a plugin that was left, when it is of that path. One of
+ * another path is unloaded. */
 static int l_take_up(lua_State *L)
 {
     struct plugin *plugin = plugin_find(luaL_checkstring(L, 1));

@@ -31,7 +31,7 @@ static int l_linked(lua_State *L)
         if (image->links[i]->plugin)
             add(L, 2, image->links[i]->plugin);
     lua_newtable(L);
-    for (struct plugin *used = native_symbol_next_used(image, NULL); used; used = native_symbol_next_used(image, used))
+    for (struct plugin *used = NULL; (used = native_symbol_next_used(image, used));)
         add(L, 3, used);
     return 2;
 }

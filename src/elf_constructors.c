@@ -1,5 +1,6 @@
-/* elf_constructors.c: does opening or closing the file run any code of its author's? What the compiler's own start
- * files put into every shared object does not count; it is known by its symbols. A stripped file is taken to run some. */
+/* elf_constructors.c: does opening or closing the file run any code of its author's? What the compiler's
+ * own start files put into every shared object does not count; it is known by its symbols. A stripped file
+ * is taken to run some. */
 #include "elf_internal.h"
 
 #include <string.h>

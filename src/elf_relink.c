@@ -18,6 +18,14 @@ struct file {
     uint64_t versions, version_count;    /* DT_VERNEED: address, or 0 */
 };
 
+static void use_bytes(struct file *file, unsigned char *bytes, size_t size)
+{
+    file->bytes = bytes;
+    file->size = size;
+    file->header = (Elf64_Ehdr *)bytes;
+    file->segments = (Elf64_Phdr *)(bytes + file->header->e_phoff);
+}
+
 /* The place in the file of an address. */
 static unsigned char *at(const struct file *file, uint64_t address)
 {
@@ -31,6 +39,7 @@ static unsigned char *at(const struct file *file, uint64_t address)
 
 static bool read_dynamic(struct file *file)
 {
+    file->dynamic = NULL;
     for (unsigned i = 0; i < file->header->e_phnum; i++)
         if (file->segments[i].p_type == PT_DYNAMIC)
             file->dynamic = (Elf64_Dyn *)(file->bytes + file->segments[i].p_offset);
@@ -58,8 +67,8 @@ static uint64_t room_behind(const struct file *file, const Elf64_Phdr *segment)
 {
     uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = segment->p_offset + segment->p_filesz;
     uint64_t room = (page - end % page) % page;
-    if (segment->p_type != PT_LOAD || segment->p_filesz != segment->p_memsz || segment->p_vaddr + segment->p_filesz <=
-        file->strings)
+    if (segment->p_type != PT_LOAD || segment->p_filesz != segment->p_memsz ||
+        segment->p_vaddr + segment->p_filesz <= file->strings)
         return 0;
     if (end + room > file->size)
         room = file->size - end;
@@ -83,7 +92,43 @@ static Elf64_Phdr *find_room(const struct file *file, uint64_t size)
     return NULL;
 }
 
+/* A new segment at the end, for linkers that leave no room: it takes the place of the header that tells
+ * where the headers are, which no shared object needs. NULL: there is none, or memory is out. */
+static Elf64_Phdr *add_segment(struct file *file, uint64_t size)
+{
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), align = page, end = 0;
+    uint64_t offset = (file->size + page - 1) / page * page;
+    unsigned last = 0, spare = file->header->e_phnum;
+    for (unsigned i = 0; i < file->header->e_phnum; i++) {
+        const Elf64_Phdr *segment = &file->segments[i];
+        if (segment->p_type == PT_PHDR)
+            spare = i;
+        if (segment->p_type != PT_LOAD)
+            continue;
+        last = i;
+        end = segment->p_vaddr + segment->p_memsz;
+        align = segment->p_align > align ? segment->p_align : align;
+    }
+    unsigned char *bytes = spare < last ? realloc(file->bytes, offset + size) : NULL;
+    if (!bytes)
+        return NULL;
+    memset(bytes + file->size, 0, offset + size - file->size);
+    use_bytes(file, bytes, offset + size);
+    memmove(&file->segments[spare], &file->segments[spare + 1], (last - spare) * sizeof *file->segments);
+    file->segments[last] = (Elf64_Phdr){
+        .p_type = PT_LOAD, .p_flags = PF_R, .p_offset = offset, .p_vaddr = (end + align - 1) / align * align,
+        .p_align = page,
+    };
+    file->segments[last].p_paddr = file->segments[last].p_vaddr;
+    return &file->segments[last];
+}
+
 /* Names ------------------------------------------------------------------------------------------ */
+
+static const char *string_at(const struct file *file, uint64_t offset)
+{
+    return (const char *)at(file, file->strings + offset);
+}
 
 /* A needed version names its library by the same string. */
 static void rename_versions(const struct file *file, uint64_t from, uint64_t to)
@@ -91,7 +136,7 @@ static void rename_versions(const struct file *file, uint64_t from, uint64_t to)
     unsigned char *place = file->versions ? at(file, file->versions) : NULL;
     for (uint64_t i = 0; place && i < file->version_count; i++) {
         Elf64_Verneed *entry = (Elf64_Verneed *)place;
-        if (strcmp((char *)at(file, file->strings + entry->vn_file), (char *)at(file, file->strings + from)) == 0)
+        if (strcmp(string_at(file, entry->vn_file), string_at(file, from)) == 0)
             entry->vn_file = (Elf64_Word)to;
         if (entry->vn_next == 0)
             return;
@@ -103,7 +148,7 @@ static void rename_needed(const struct file *file, const char *needed, uint64_t 
 {
     for (Elf64_Dyn *entry = file->dynamic; entry->d_tag != DT_NULL; entry++) {
         uint64_t from = entry->d_un.d_val;
-        if (entry->d_tag != DT_NEEDED || strcmp((char *)at(file, file->strings + from), needed) != 0)
+        if (entry->d_tag != DT_NEEDED || strcmp(string_at(file, from), needed) != 0)
             continue;
         rename_versions(file, from, to);
         entry->d_un.d_val = to;
@@ -117,6 +162,8 @@ static bool relink(struct file *file, const struct elf_link *links, size_t count
         size += strlen(links[i].path) + 1;
     Elf64_Phdr *segment = find_room(file, size);
     if (!segment)
+        segment = add_segment(file, size);
+    if (!segment || !read_dynamic(file))
         return false;
     for (size_t i = 0; i < count; i++) {
         size_t length = strlen(links[i].path) + 1;
@@ -129,21 +176,23 @@ static bool relink(struct file *file, const struct elf_link *links, size_t count
     return true;
 }
 
-unsigned char *elf_relink(const void *bytes, size_t size, const struct elf_link *links, size_t count,
+unsigned char *elf_relink(const void *bytes, size_t *size, const struct elf_link *links, size_t count,
                           struct error *error)
 {
-    struct file file = {.bytes = malloc(size), .size = size};
-    if (!file.bytes) {
+    struct file file = {.size = 0};
+    unsigned char *copy = malloc(*size);
+    if (!copy) {
         error_set(error, "out of memory");
         return NULL;
     }
-    memcpy(file.bytes, bytes, size);
-    file.header = (Elf64_Ehdr *)file.bytes;
-    file.segments = (Elf64_Phdr *)(file.bytes + file.header->e_phoff);
-    if (read_dynamic(&file) && relink(&file, links, count))
+    memcpy(copy, bytes, *size);
+    use_bytes(&file, copy, *size);
+    if (read_dynamic(&file) && relink(&file, links, count)) {
+        *size = file.size;
         return file.bytes;
-    error_set(error, "there is no room in it for the place of plugin '%s', with which it is linked: link it with "
-              "-Wl,-z,separate-code, or use hot_symbol", links[0].needed);
+    }
+    error_set(error, "there is no room in it for the place of plugin '%s', with which it is linked: link it "
+              "with -Wl,-z,separate-code, or use hot_symbol", links[0].needed);
     free(file.bytes);
     return NULL;
 }

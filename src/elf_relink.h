@@ -13,10 +13,10 @@ struct elf_link {
 
 enum { ELF_MAX_LINKS = 64 };
 
-/* A copy of the `size` bytes, which elf_check has found good, with the links made; malloc'ed, of the same size. The new
- * names go where a loaded segment leaves the rest of its last page unused. NULL with error, when nowhere is there room
- * for them. */
-unsigned char *elf_relink(const void *bytes, size_t size, const struct elf_link *links, size_t count,
+/* A copy of the `*size` bytes, which elf_check has found good, with the links made; malloc'ed, of the size
+ * that is put there. The new names go where a loaded segment leaves the rest of its last page unused, or
+ * into a segment of their own. NULL with error, when there is room for neither. */
+unsigned char *elf_relink(const void *bytes, size_t *size, const struct elf_link *links, size_t count,
                           struct error *error);
 
 #endif

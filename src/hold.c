@@ -62,8 +62,8 @@ static bool is_held(const struct plugin *plugin)
     return __atomic_load_n(&plugin->is_held, __ATOMIC_ACQUIRE);
 }
 
-/* A thread inside a held plugin is what the holder waits for: were it stopped, neither would go on. `below`: the
- * frames that count end there. */
+/* A thread inside a held plugin is what the holder waits for: were it stopped, neither would go on.
+ * `below`: the frames that count end there. */
 static bool may_pass(const struct plugin *plugin, const struct frame *below)
 {
     struct thread *thread = thread_self();

@@ -88,8 +88,8 @@ struct image *image_of_program(struct stage *stage, const char *source, struct e
  * IMAGE_HELD with `why`, and may be closed again later. */
 void image_close(struct image *image);
 
-/* Its memory is being read on this thread: until image_end_reading it stays mapped, and image_close on another
- * thread waits. False: it is not mapped. */
+/* Its memory is being read on this thread: until image_end_reading it stays mapped, and image_close on
+ * another thread waits. False: it is not mapped. */
 bool image_begin_reading(struct image *image);
 void image_end_reading(struct image *image);
 

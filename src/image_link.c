@@ -1,5 +1,5 @@
-/* image_link.c: see image_link.h. The private copy's DT_NEEDED is made to name the other image's private copy, which the
- * loader then finds among what it has loaded. */
+/* image_link.c: see image_link.h. The private copy's DT_NEEDED is made to name the other image's private
+ * copy, which the loader then finds among what it has loaded. */
 #include "image_link.h"
 
 #include "elf_relink.h"
@@ -67,7 +67,7 @@ bool image_link(struct image *image, struct image *const *fresh, size_t fresh_co
     if (count == 0)
         return true;
     size_t size = stage_size(image->stage);
-    unsigned char *bytes = elf_relink(stage_bytes(image->stage), size, links, count, error);
+    unsigned char *bytes = elf_relink(stage_bytes(image->stage), &size, links, count, error);
     if (!bytes)
         return error_set_stage(error, "open", "%s: %s", image->source, strdupa(error->text));
     bool ok = stage_replace(image->stage, bytes, size, error);

@@ -1,4 +1,5 @@
-/* native_symbol.c: see native_symbol.h. Called from plugins, also from their constructors and their own threads. */
+/* native_symbol.c: see native_symbol.h. Called from plugins, also from their constructors and their own
+ * threads. */
 #include "native_symbol.h"
 
 #include "arch.h"
@@ -120,7 +121,8 @@ static struct image *retain_live(struct plugin *plugin)
     return live;
 }
 
-/* The image whose code called: one of those that are listed, or the one whose constructors run on this thread. */
+/* The image whose code called: one of those that are listed, or the one whose constructors run on this
+ * thread. */
 static void note_caller(void *caller, struct plugin *plugin)
 {
     struct image *image = image_of_address(caller), *user = image ? image : image_being_opened();
@@ -174,7 +176,8 @@ static void report(struct slot *slot, const char *why)
 {
     if (__atomic_exchange_n(&slot->is_missed, true, __ATOMIC_RELAXED))
         return;
-    fprintf(stderr, "hotlua: C called '%s' of plugin '%s', %s: it gets 0\n", slot->name, slot->plugin->name, why);
+    fprintf(stderr, "hotlua: C called '%s' of plugin '%s', %s: it gets 0\n", slot->name, slot->plugin->name,
+            why);
 }
 
 /* The frame is marked with the export that the call goes to; NULL: there is none. */

@@ -1,6 +1,6 @@
-/* native_symbol.h: addresses of plugins' functions for other plugins' C code, valid across reloads. A jump stub (arch.h)
- * leads to native_symbol_entry (arch_*.c), which has the call marked as a call from Lua is, and makes it in a frame
- * of its own, with the caller's registers and a copy of its stack arguments. */
+/* native_symbol.h: addresses of plugins' functions for other plugins' C code, valid across reloads. A jump
+ * stub (arch.h) leads to native_symbol_entry (arch_*.c), which has the call marked as a call from Lua is,
+ * and makes it in a frame of its own, with the caller's registers and a copy of its stack arguments. */
 #ifndef HOTLUA_NATIVE_SYMBOL_H
 #define HOTLUA_NATIVE_SYMBOL_H
 
@@ -18,8 +18,8 @@ struct native_call {
     struct frame *frame;     /* the mark */
 };
 
-/* Called by native_symbol_entry: `place` is what the stub read, `here` the entry's frame address. Mark the call;
- * waits while the plugin is held (hold.h). */
+/* Called by native_symbol_entry: `place` is what the stub read, `here` the entry's frame address. Mark the
+ * call; waits while the plugin is held (hold.h). */
 void native_symbol_begin(struct native_call *call, void *volatile *place, uintptr_t here);
 void native_symbol_end(struct native_call *call);
 void native_symbol_entry(void);

@@ -98,7 +98,8 @@ void slot_unlock(void);
 /* The plugin of that name, made if there is none; a closed one of the same name is taken up again
  * with its slots. NULL with error if one of that name is open. */
 struct plugin *plugin_create(const char *name, const char *path, void *owner, struct error *error);
-/* Its owner goes, the plugin stays as it is; and another owner takes it up, with the reference that `left` held. */
+/* Its owner goes, the plugin stays as it is; and another owner takes it up, with the reference that `left`
+ * held. */
 void plugin_leave(struct plugin *plugin);
 void plugin_take_up(struct plugin *plugin, void *owner);
 struct plugin *plugin_find(const char *name);             /* open ones only */
@@ -111,8 +112,8 @@ struct slot *slot_of(struct plugin *plugin, const char *name);
  * none. This is the commit: the caller sees old or new, per call. Sets generation, live, states. */
 void slot_bind(struct plugin *plugin, struct image *image);
 
-/* Bind every slot that is bound to `stopper` instead (hold.h); slot_restart binds those that still are to the live
- * image again. */
+/* Bind every slot that is bound to `stopper` instead (hold.h); slot_restart binds those that still are to
+ * the live image again. */
 void slot_stop(struct plugin *plugin, struct export *stopper);
 void slot_restart(struct plugin *plugin, const struct export *stopper);
 

@@ -18,8 +18,8 @@ struct stage *stage_copy(const char *source, const char *name, struct error *err
 /* The same, refusing a file that others could have written or put there (trust_open). */
 struct stage *stage_copy_trusted(const char *source, const char *name, struct error *error);
 
-/* What the loader is to open instead of the copy: a file of these bytes, at a path of its own. stage_bytes stays what
- * was copied. False with error. */
+/* What the loader is to open instead of the copy: a file of these bytes, at a path of its own. stage_bytes
+ * stays what was copied. False with error. */
 bool stage_replace(struct stage *stage, const void *bytes, size_t size, struct error *error);
 
 /* Unmap and delete the copy. */

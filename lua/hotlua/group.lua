@@ -129,7 +129,8 @@ local function run(self, kind, seen)
   if ok and outcome then return nil end
   report.ok = ok
   for _, transaction in ipairs(transactions) do
-    reports[transaction.owner.name] = ok and transaction:finish_committed() or transaction:finish_failed(outcome)
+    local own = ok and transaction:finish_committed() or transaction:finish_failed(outcome)
+    reports[transaction.owner.name] = own
   end
   if not ok then
     local failed = reports[last.owner.name]
