@@ -151,6 +151,26 @@ describe("dump and restore", function()
     assert.are.equal(-3, fresh.api.table.rows[2].a)
   end)
 
+  it("take what a reload would carry", function()
+    local source = [[
+      int a, b; static int c; const int d = 4; _Thread_local int e;
+      __attribute__((section("hot_state"), used)) int always = 1;
+      __attribute__((section("hot_transient"), used)) int never = 2;
+      int f(void) { return e + c; }
+    ]]
+    local function names(options)
+      local list = {}
+      for name in pairs(t.load(source, options):dump()) do list[#list + 1] = name end
+      table.sort(list)
+      return table.concat(list, " ")
+    end
+    assert.are.equal("a always b c", names())
+    assert.are.equal("a always b c", names { carry = "all" })
+    assert.are.equal("always", names { carry = "none" })
+    assert.are.equal("always b", names { carry = { "b", "d" } })
+    assert.error_matches(function() t.load(source):restore { never = 3 } end, "no variable 'never'")
+  end)
+
   it("bring back unions and texts by pointer, and leave out what has no plain form", function()
     local source = [[
       union { _Bool b; int i; double d; char bytes[8]; } u[3];

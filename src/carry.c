@@ -127,14 +127,20 @@ void carry_commit(struct carry *carry)
 /* "the new enum has no BLUE, GREEN", "" if it has them all. */
 static void list_gone_names(const struct carry_step *step, char *text, size_t size)
 {
-    size_t length = 0;
+    size_t length = 0, left_off = 0;
     text[0] = 0;
-    for (size_t i = 0; step->names && i < step->names->count && length < size; i++) {
+    for (size_t i = 0; step->names && i < step->names->count; i++) {
         const struct carry_name *name = &step->names->list[i];
-        if (name->is_gone)
-            length += (size_t)snprintf(text + length, size - length, "%s %.60s",
+        if (!name->is_gone)
+            continue;
+        if (length + 80 > size)
+            left_off++;
+        else
+            length += (size_t)snprintf(text + length, size - length, "%s %.50s",
                                        length ? "," : "the new enum has no", name->name);
     }
+    if (left_off > 0)
+        snprintf(text + length, size - length, ", and %zu more", left_off);
 }
 
 static void describe_losses(const struct carry_program *program, const char *prefix,

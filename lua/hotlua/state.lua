@@ -4,23 +4,14 @@ local core = require "hotlua.core"
 
 local M = {}
 
-local function is_listed(list, name)
-  for _, listed in ipairs(list) do
-    if listed == name then return true end
-  end
-  return false
-end
-
--- The variables that a reload with this plugin's options carries.
+-- The variables that a reload with this plugin's options carries, in order: what it would keep of the live image for
+-- the same image.
 local function carried(owner)
-  local mode = owner.options.carry
-  local names = {}
-  for _, variable in ipairs(core.variables(owner.live.handle)) do
-    local wanted = variable.writable and variable.type and not variable.thread_local
-    if wanted and (type(mode) ~= "table" or is_listed(mode, variable.name)) and mode ~= "none" then
-      names[#names + 1] = variable.name
-    end
-  end
+  local image = owner.live.handle
+  local plan = assert(core.carry_plan(image, image, owner.options.carry))
+  local names = core.carry_describe(plan).kept
+  core.carry_close(plan)
+  table.sort(names)
   return names
 end
 
