@@ -19,6 +19,13 @@ int each(int (*f)(int), int count)
         sum += f(i);
     return sum;
 }
+int each_user(int (*f)(int, void *), int count, void *user)
+{
+    int sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += f(i, user);
+    return sum;
+}
 ]]
 
 local function run(command)
@@ -113,14 +120,21 @@ local function show(value)
   return value and ("%.1f"):format(value) or "-"
 end
 
-local line = "%-24s %9s %9s %7s %13s %17s"
+local line = "%-26s %9s %9s %7s %13s %17s"
 print(line:format("ns for one", "by hand", "hotlua", "ratio", "LuaJIT ffi", "LuaJIT, no jit"))
 for i, case in ipairs(cases) do
   local a, b = least(repeated(case[2], case[3], case[5]), repeated(case[2], case[4], case[6]), calls)
   print(line:format(case[1], show(a), show(b), ("%.2f"):format(b / a), show(compiled[i]), show(interpreted[i])))
 end
-local a, b = least(function(n) hand.each(callback, n) end, function(n) api.each(callback, n) end, calls)
-print(line:format("callback int(int)", show(a), show(b), ("%.2f"):format(b / a), "-", "-"))
+local user = hot.new "int"
+for _, case in ipairs {
+  { "callback int(int)", function(n) hand.each(callback, n) end, function(n) api.each(callback, n) end },
+  { "callback int(int, void *)", function(n) hand.each_user(callback, n) end,
+    function(n) api.each_user(callback, n, user) end },
+} do
+  local a, b = least(case[2], case[3], calls)
+  print(line:format(case[1], show(a), show(b), ("%.2f"):format(b / a), "-", "-"))
+end
 
 plugin:close()
 run("rm -rf " .. directory)

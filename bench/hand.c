@@ -103,11 +103,47 @@ static int l_each(lua_State *L)
     return 1;
 }
 
+static int call_back_user(int x, void *user)
+{
+    lua_State *L = called.L;
+    lua_rawgeti(L, LUA_REGISTRYINDEX, called.function);
+    lua_pushinteger(L, x);
+    lua_pushlightuserdata(L, user);
+    if (lua_pcall(L, 2, 1, 0) != LUA_OK) {
+        lua_pop(L, 1);
+        return 0;
+    }
+    int is_integer, result = (int)lua_tointegerx(L, -1, &is_integer);
+    lua_pop(L, 1);
+    return is_integer ? result : 0;
+}
+
+static int each_user(int (*f)(int, void *), int count, void *user)
+{
+    int sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += f(i, user);
+    return sum;
+}
+
+/* each_user(function, count): the same with a pointer. */
+static int l_each_user(lua_State *L)
+{
+    int count = check_int(L, 2);
+    lua_settop(L, 1);
+    called.L = L;
+    called.function = luaL_ref(L, LUA_REGISTRYINDEX);
+    int sum = each_user(call_back_user, count, &called);
+    luaL_unref(L, LUA_REGISTRYINDEX, called.function);
+    lua_pushinteger(L, sum);
+    return 1;
+}
+
 int luaopen_hand(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"add", l_add}, {"fma3", l_fma3}, {"length", l_length}, {"get_x", l_get_x},
-        {"new_point", l_new_point}, {"each", l_each}, {NULL, NULL},
+        {"new_point", l_new_point}, {"each", l_each}, {"each_user", l_each_user}, {NULL, NULL},
     };
     luaL_newmetatable(L, "hand.point");
     lua_pushcfunction(L, l_index);

@@ -144,6 +144,19 @@ describe("a Lua function as a C function pointer", function()
     assert.are.equal(3, api.with_user(function(x, who) return who == nil and x or 100 end, nil))
   end)
 
+  it("gets pointers as objects of their own while they differ, whatever was done to the ones before", function()
+    local a, b, seen = hot.new("int", 1), hot.new("int", 2), {}
+    local function take(x, who)
+      seen[#seen + 1] = who
+      return x
+    end
+    for _, user in ipairs { a, a, b, a } do api.with_user(take, user) end
+    local addresses = {}
+    for i, who in ipairs(seen) do addresses[i] = hot.address(who) end
+    local x, y = hot.address(a), hot.address(b)
+    assert.are.same({ x, x, x, x, y, y, x, x }, addresses)
+  end)
+
   it("takes and gives every kind of value", function()
     local function same(x) return x end
     local kinds = {
@@ -264,7 +277,7 @@ describe("an error in a callback", function()
     assert.are.equal(2, api.apply(function() return 2.0 end, 1))
   end)
 
-  it("leaves errno and coroutines as they are", function()
+  it("leaves coroutines as they are", function()
     local thread = coroutine.wrap(function()
       local got = {}
       api.each(function(i) got[#got + 1] = i return 0 end, 3)
@@ -413,6 +426,15 @@ describe("hot.callback", function()
   end)
 
   it("may free itself while it runs", function()
+    for _, result in ipairs { 8.0, "GREEN" } do
+      local cb
+      cb = hot.callback(function()
+        cb:free()
+        collect()
+        return result
+      end, result == 8.0 and "double(double, double)" or plugin.types["enum colour (*)(enum colour)"])
+      assert.are.equal(result == 8.0 and 8.0 or 5, result == 8.0 and api.two(cb, 1, 2) or api.paint(cb, 0))
+    end
     local cb
     cb = hot.callback(function(x)
       cb:free()

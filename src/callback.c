@@ -29,6 +29,64 @@ static struct callbacks *state_of(lua_State *L)
     return state;
 }
 
+/* The shelf ---------------------------------------------------------------------------------- */
+
+/* Put the value on top into a slot. 0, with the value left there, for want of room. [-(1|0) +0] */
+static int shelve(lua_State *L, struct callbacks *state)
+{
+    lua_State *shelf = state->shelf;
+    int slot = state->free_slot;
+    if (!slot && !lua_checkstack(shelf, 4))
+        return 0;
+    lua_xmove(L, shelf, 1);
+    if (!slot)
+        return lua_gettop(shelf);
+    state->free_slot = (int)lua_tointeger(shelf, slot);
+    lua_replace(shelf, slot);
+    return slot;
+}
+
+static void unshelve(struct callbacks *state, int slot)
+{
+    if (!slot)
+        return;
+    lua_pushinteger(state->shelf, state->free_slot);
+    lua_replace(state->shelf, slot);
+    state->free_slot = slot;
+}
+
+static void free_slots(struct callbacks *state, struct callback *callback)
+{
+    unshelve(state, callback->function);
+    for (unsigned i = 0; callback->pointers && i < callback->signature->pointers; i++)
+        unshelve(state, callback->pointers[i].slot);
+    free(callback->pointers);
+    callback->pointers = NULL;
+    callback->function = 0;
+}
+
+/* Give the record its slots, with the function at index in the first. */
+static bool fill_slots(lua_State *L, int index, struct callbacks *state, struct callback *callback)
+{
+    unsigned count = callback->signature->pointers;
+    callback->pointers = calloc(count + 1, sizeof *callback->pointers);
+    lua_pushvalue(L, index);
+    callback->function = callback->pointers ? shelve(L, state) : 0;
+    bool ok = callback->function != 0;
+    if (!ok)
+        lua_pop(L, 1);
+    for (unsigned i = 0; ok && i < count; i++) {
+        lua_pushnil(L);
+        callback->pointers[i].slot = shelve(L, state);
+        ok = callback->pointers[i].slot != 0;
+        if (!ok)
+            lua_pop(L, 1);
+    }
+    if (!ok)
+        free_slots(state, callback);
+    return ok;
+}
+
 /* Records ------------------------------------------------------------------------------------ */
 
 static void bury(struct callback *callback)
@@ -115,7 +173,7 @@ static void kill_record(lua_State *L, struct callback *callback)
 {
     struct callbacks *state = callback->state;
     struct callback_signature *signature = callback->signature;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, callback->function);
+    callback_push_slot(L, state, callback->function);
     lua_pushvalue(L, -1);
     forget_function(L, callback);
     char *where = describe_function(L);
@@ -123,7 +181,7 @@ static void kill_record(lua_State *L, struct callback *callback)
     lua_pushnil(L);
     lua_rawsetp(L, -2, callback->pointer);
     lua_pop(L, 1);
-    luaL_unref(L, LUA_REGISTRYINDEX, callback->function);
+    free_slots(state, callback);
     luaL_unref(L, LUA_REGISTRYINDEX, callback->kept);
     unlink_record(callback);
     callback_die(callback, where);
@@ -178,6 +236,12 @@ static struct callback *record_of(lua_State *L, int index, const struct type *ty
     if (!signature)
         return NULL;
     callback = new_record(state, signature, error);
+    if (callback && !fill_slots(L, index, state, callback)) {
+        callback_die(callback, NULL);
+        bury(callback);
+        callback = NULL;
+        error_set(error, "too many callbacks");
+    }
     if (!callback) {
         callback_signature_release(state, signature);
         return NULL;
@@ -185,8 +249,6 @@ static struct callback *record_of(lua_State *L, int index, const struct type *ty
     callback->plugin = plugin;
     callback->same = first;
     link_record(state, callback);
-    lua_pushvalue(L, index);
-    callback->function = luaL_ref(L, LUA_REGISTRYINDEX);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &functions_key);
     lua_pushvalue(L, index);
     lua_pushlightuserdata(L, callback);
@@ -216,7 +278,7 @@ bool callback_push_function(lua_State *L, const void *address)
     struct callback *callback = lua_touserdata(L, -1);
     lua_pop(L, 2);
     if (callback)
-        lua_rawgeti(L, LUA_REGISTRYINDEX, callback->function);
+        callback_push_slot(L, callback->state, callback->function);
     return callback != NULL;
 }
 
@@ -327,10 +389,12 @@ static int state_gc(lua_State *L)
         struct callback *callback = state->first;
         struct callback_signature *signature = callback->signature;
         unlink_record(callback);
+        free(callback->pointers);
         callback_die(callback, NULL);
         callback_signature_release(state, signature);
         bury(callback);
     }
+    callback_signature_sweep(state);
     return 0;
 }
 
@@ -342,12 +406,14 @@ static void new_registry_table(lua_State *L, const void *key)
 
 static void open_state(lua_State *L)
 {
-    struct callbacks *state = lua_newuserdatauv(L, sizeof *state, 0);
+    struct callbacks *state = lua_newuserdatauv(L, sizeof *state, 1);
     lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
     *state = (struct callbacks){
         .L = lua_tothread(L, -1), .thread = thread_self(), .host = host_of(L),
     };
     lua_pop(L, 1);
+    state->shelf = lua_newthread(L);
+    lua_setiuservalue(L, -2, 1);
     lua_createtable(L, 0, 1);
     lua_pushcfunction(L, state_gc);
     lua_setfield(L, -2, "__gc");

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { PATIENCE_SECONDS = 5, STACK_ROOM = 30 };
+enum { PATIENCE_SECONDS = 5, STACK_ROOM = 30, FEW_ARGUMENTS = 4 };
 
 /* A call by another thread. It is freed by who delivers it if it is queued, else by the caller, who
  * waits. */
@@ -74,6 +74,7 @@ void callback_raise_pending(lua_State *L)
 
 struct invocation {
     struct callback *callback;
+    const struct callback_signature *signature;  /* stays, also if the function frees its callback */
     const char *arguments;
     void *result;
 };
@@ -102,38 +103,57 @@ static void extend(const struct type *plain, void *result)
     memcpy(result, &value, sizeof value);
 }
 
-static void store_result(lua_State *L, struct callback *callback, void *result)
+static void store_result(lua_State *L, const struct invocation *call)
 {
     struct error error = {0};
-    const struct type *plain = type_plain(callback->signature->result);
+    const struct type *type = call->signature->result, *plain = type_plain(type);
     int pushed = 0, index = lua_gettop(L);
-    if (!object_store(L, index, callback->signature->result, result, callback->plugin, &pushed, &error))
+    if (!object_store(L, index, type, call->result, call->callback->plugin, &pushed, &error))
         luaL_error(L, "bad result of a callback (%s)", error.text);
-    extend(plain, result);
-    if (plain->kind == TYPE_POINTER || pushed > 0)
-        keep_result(L, callback, index);
+    extend(plain, call->result);
+    if ((plain->kind == TYPE_POINTER || pushed > 0) && call->callback->state)
+        keep_result(L, call->callback, index);
+}
+
+/* Have the object on top given again for the same pointer. [-0 +0] */
+static void remember_pointer(lua_State *L, struct callback *callback, unsigned number)
+{
+    struct callback_pointer *pointer = &callback->pointers[number - 1];
+    lua_State *shelf = callback->state->shelf;
+    pointer->object = object_test(L, -1);
+    pointer->stamp = image_mapped_stamp;
+    lua_pushvalue(L, -1);
+    lua_xmove(L, shelf, 1);
+    lua_replace(shelf, pointer->slot);
 }
 
 static int run_protected(lua_State *L)
 {
     struct invocation *call = lua_touserdata(L, 1);
-    const struct callback_signature *signature = call->callback->signature;
+    const struct callback_signature *signature = call->signature;
     bool is_void = signature->result->plain->kind == TYPE_VOID;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, call->callback->function);
+    callback_push_slot(L, call->callback->state, call->callback->function);
     for (unsigned i = 0; i < signature->count; i++) {
         const struct callback_argument *argument = &signature->arguments[i];
         object_push(L, argument->type, (void *)(call->arguments + argument->offset), NULL, true);
+        if (argument->pointer)
+            remember_pointer(L, call->callback, argument->pointer);
     }
     lua_call(L, (int)signature->count, !is_void);
     if (!is_void)
-        store_result(L, call->callback, call->result);
+        store_result(L, call);
     return 0;
 }
 
-static void run_general(lua_State *L, struct thread *thread, struct callback *callback,
+static __attribute__((noinline)) void run_general(lua_State *L, struct thread *thread,
+                                                  struct callback *callback,
                         const char *arguments, void *result)
 {
-    struct invocation call = {callback, arguments, result};
+    struct invocation call = {callback, callback->signature, arguments, result};
+    if (!lua_checkstack(L, (int)call.signature->count + STACK_ROOM)) {
+        fprintf(stderr, "hotlua: a callback was not run: stack overflow\n");
+        return;
+    }
     struct frame *frame = thread_enter_host(L);
     if (!frame)
         return;
@@ -145,12 +165,19 @@ static void run_general(lua_State *L, struct thread *thread, struct callback *ca
         take_error(L, thread);
 }
 
-/* Calls with scalars only -------------------------------------------------------------------- */
+/* Calls that need none ----------------------------------------------------------------------- */
 
 /* Store a number or boolean where no memory is needed for it. False: not that simple. */
 static inline bool store_simple(lua_State *L, enum scalar scalar, void *result)
 {
     int64_t value = 0;
+    if (scalar == SCALAR_INT32 && lua_isinteger(L, -1)) {
+        value = lua_tointeger(L, -1);
+        if (value != (int32_t)value)
+            return false;
+        memcpy(result, &value, sizeof value);
+        return true;
+    }
     if (scalar == SCALAR_DOUBLE || scalar == SCALAR_FLOAT) {
         lua_Number number = lua_tonumber(L, -1);
         if (lua_type(L, -1) != LUA_TNUMBER)
@@ -167,8 +194,7 @@ static inline bool store_simple(lua_State *L, enum scalar scalar, void *result)
         value = lua_tointeger(L, -1);
     else
         return false;
-    if ((scalar == SCALAR_INT32 && value != (int32_t)value) ||
-        (scalar != SCALAR_INT32 && scalar != SCALAR_INT64 && scalar != SCALAR_BOOL))
+    if (scalar != SCALAR_INT64 && scalar != SCALAR_BOOL)
         return false;
     memcpy(result, &value, sizeof value);
     return true;
@@ -178,14 +204,17 @@ static int store_protected(lua_State *L)
 {
     struct invocation *call = lua_touserdata(L, 1);
     lua_settop(L, 2);
-    store_result(L, call->callback, call->result);
+    store_result(L, call);
     return 0;
 }
 
 /* The result on top is not of the common kinds: convert it, or fail, in a protected call. [-1 +0] */
-static void store_uncommon(lua_State *L, struct thread *thread, struct callback *callback, void *result)
+static __attribute__((noinline)) void store_uncommon(lua_State *L, struct thread *thread,
+                                                     struct callback *callback,
+                                                     const struct callback_signature *signature,
+                                                     void *result)
 {
-    struct invocation call = {callback, NULL, result};
+    struct invocation call = {callback, signature, NULL, result};
     lua_pushcfunction(L, store_protected);
     lua_pushlightuserdata(L, &call);
     lua_rotate(L, -3, -1);
@@ -193,38 +222,79 @@ static void store_uncommon(lua_State *L, struct thread *thread, struct callback 
         take_error(L, thread);
 }
 
-static void run_simple(lua_State *L, struct thread *thread, struct callback *callback,
-                       const char *arguments, void *result)
+/* Push the object of a pointer that came before. False: another one came last, the object was since used to
+ * receive another pointer, or the address may be in another image now. [-0 +(0|1)] */
+static inline bool push_known_pointer(lua_State *L, const struct callback *callback,
+                                      const struct callback_argument *argument, const char *place)
 {
-    const struct callback_signature *signature = callback->signature;
-    int count = (int)signature->count, results = signature->result_scalar != SCALAR_OTHER;
-    struct frame *frame = thread_enter_host(L);
-    if (!frame)
-        return;
-    lua_rawgeti(L, LUA_REGISTRYINDEX, callback->function);
-    for (int i = 0; i < count; i++)
-        object_push_scalar(L, signature->arguments[i].scalar, arguments + signature->arguments[i].offset);
-    int status = lua_pcall(L, count, results, 0);
-    thread_leave_host(frame);
-    if (status != LUA_OK)
-        take_error(L, thread);
-    else if (results == 0)
-        return;
-    else if (store_simple(L, signature->result_scalar, result))
-        lua_pop(L, 1);
-    else
-        store_uncommon(L, thread, callback, result);
+    const struct callback_pointer *known = &callback->pointers[argument->pointer - 1];
+    void *value;
+    memcpy(&value, place, sizeof value);
+    if (!value) {
+        lua_pushnil(L);
+        return true;
+    }
+    if (!known->object || known->object->address != value || known->stamp != image_mapped_stamp)
+        return false;
+    callback_push_slot(L, callback->state, known->slot);
+    return true;
 }
 
-static void run(lua_State *L, struct callback *callback, const char *arguments, void *result)
+/* Push the function and its arguments. False, with nothing pushed: that needs memory. */
+static inline bool push_simple(lua_State *L, const struct callback *callback, const char *arguments)
 {
-    struct thread *thread = callback->thread;
-    if (!lua_checkstack(L, (int)callback->signature->count + STACK_ROOM))
-        fprintf(stderr, "hotlua: a callback was not run: stack overflow\n");
-    else if (callback->signature->is_simple)
-        run_simple(L, thread, callback, arguments, result);
-    else
-        run_general(L, thread, callback, arguments, result);
+    const struct callback_signature *signature = callback->signature;
+    const struct callback_argument *argument = signature->arguments, *end = argument + signature->count;
+    callback_push_slot(L, callback->state, callback->function);
+    for (; argument < end; argument++) {
+        const char *place = arguments + argument->offset;
+        int32_t integer;
+        memcpy(&integer, place, sizeof integer);
+        if (argument->scalar == SCALAR_INT32)
+            lua_pushinteger(L, integer);
+        else if (!argument->pointer)
+            object_push_scalar(L, argument->scalar, place);
+        else if (!push_known_pointer(L, callback, argument, place)) {
+            lua_pop(L, (int)(argument - signature->arguments) + 1);
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Is there room for a callback on the Lua stack? A native call that Lua made has left most of the
+ * LUA_MINSTACK slots that it has by right. */
+static inline bool has_room(lua_State *L, const struct thread *thread, int count)
+{
+    bool is_fresh = thread->top > thread->frames && !(thread->top[-1].stack & FRAME_FLAGS);
+    return (is_fresh && count <= FEW_ARGUMENTS) || lua_checkstack(L, count + STACK_ROOM);
+}
+
+/* The whole call, if it can be made without memory. `here`: an address in the C stack frame that calls. */
+static inline bool run_simple(lua_State *L, struct thread *thread, struct callback *callback,
+                              const char *arguments, void *result, uintptr_t here)
+{
+    const struct callback_signature *signature = callback->signature;
+    enum scalar scalar = signature->result_scalar;
+    int count = (int)signature->count;
+    if (!signature->is_simple || !has_room(L, thread, count))
+        return false;
+    struct frame *frame = thread_enter_host_at(thread, L, here);
+    if (!frame)
+        return false;
+    if (!push_simple(L, callback, arguments)) {
+        thread_set_top(thread, frame);
+        return false;
+    }
+    int status = lua_pcall(L, count, scalar != SCALAR_OTHER, 0);
+    thread_set_top(thread, frame);
+    if (__builtin_expect(status != LUA_OK, 0))
+        take_error(L, thread);
+    else if (scalar != SCALAR_OTHER && store_simple(L, scalar, result))
+        lua_pop(L, 1);
+    else if (scalar != SCALAR_OTHER)
+        store_uncommon(L, thread, callback, signature, result);
+    return true;
 }
 
 /* Other threads ------------------------------------------------------------------------------ */
@@ -312,7 +382,8 @@ static void deliver(lua_State *L, void *context)
     struct request *request = context;
     uint64_t ignored[2];
     if (request->callback->thread)
-        run(L, request->callback, request->arguments, request->is_queued ? ignored : request->result);
+        run_general(L, request->callback->thread, request->callback, request->arguments,
+                    request->is_queued ? ignored : request->result);
     pthread_mutex_lock(&lock);
     unlink_request(request);
     request->is_answered = true;
@@ -414,8 +485,11 @@ void callback_invoke(struct callback *callback, const char *arguments, void *res
         callback_invoke_elsewhere(callback, arguments, NULL, result);
         return;
     }
-    lua_State *L = thread_lua();
-    run(L ? L : callback->state->L, callback, arguments, result);
+    lua_State *L = thread_lua(thread);
+    if (!L)
+        L = callback->state->L;
+    if (!run_simple(L, thread, callback, arguments, result, (uintptr_t)result))
+        run_general(L, thread, callback, arguments, result);
 }
 
 /* Dying -------------------------------------------------------------------------------------- */

@@ -12,6 +12,14 @@ struct callback_argument {
     const struct type *type;
     enum scalar scalar;
     unsigned offset;         /* of its value in the storage of the arguments */
+    unsigned pointer;        /* the how manieth that Lua gets as a pointer object, from 1; 0: it is none */
+};
+
+/* The object that Lua got for a pointer last time, and gets again for the same one. */
+struct callback_pointer {
+    const struct object *object;         /* NULL: none yet */
+    unsigned stamp;          /* image_mapped_stamp as it was then */
+    int slot;                /* of the object, on the state's shelf */
 };
 
 /* How a callback of one C function type takes its arguments. Shared, counted by `uses`. */
@@ -21,7 +29,8 @@ struct callback_signature {
     enum scalar result_scalar;
     unsigned uses;
     unsigned count;          /* arguments */
-    bool is_simple;          /* scalars only: no memory is needed before Lua is entered */
+    unsigned pointers;       /* arguments that are pointer objects */
+    bool is_simple;          /* scalars, and pointers seen before: no memory is needed to enter Lua */
     bool is_in_registers;    /* the storage is what an entry of callback_entry.h saves */
     bool has_floats;
     size_t storage;          /* bytes of all arguments */
@@ -35,13 +44,14 @@ struct callback {
     struct thread *volatile thread;      /* the Lua state's; NULL: dead, C gets zero */
     struct callbacks *state;
     struct callback_signature *signature;
-    int function;            /* registry reference */
+    int function;            /* slot on the state's shelf */
     int kept;                /* registry reference of what its last result leads to */
     unsigned uses;           /* hot.callback objects; one more if it was made by a conversion */
     bool is_implicit;        /* made by a conversion: lives as long as the plugin */
     bool is_reported;        /* that it was called after its death */
     struct plugin *plugin;
     void *pointer;           /* what C calls */
+    struct callback_pointer *pointers;   /* as many as the signature has; NULL: dead */
     struct callback *same;   /* the next one of the same Lua function */
     struct callback *next, **link;       /* in the state's list, or among the dead */
     char *where;             /* dead: where its function was defined */
@@ -49,6 +59,9 @@ struct callback {
 
 struct callbacks {
     lua_State *L;            /* the main one */
+    lua_State *shelf;        /* a coroutine that never runs: its stack holds what callbacks need, by slot.
+                                Much faster than the registry */
+    int free_slot;           /* first of a list in the slots themselves; 0: none */
     struct thread *thread;
     struct host *host;       /* NULL: other threads cannot reach this state */
     struct callback *first;
@@ -56,9 +69,17 @@ struct callbacks {
     struct request *requests;            /* of other threads, not yet answered */
 };
 
+/* Push what is in the slot. [-0 +1] */
+static inline void callback_push_slot(lua_State *L, const struct callbacks *state, int slot)
+{
+    lua_pushvalue(state->shelf, slot);
+    lua_xmove(state->shelf, L, 1);
+}
+
 /* callback_call.c ---------------------------------------------------------------------------- */
 
-/* C calls: fills the 8 bytes (or more, for a struct) at `result`, with zeros if that is not possible. */
+/* C calls: fills the 8 bytes (or more, for a struct) at `result`, which is on the stack, with zeros if that
+ * is not possible. */
 void callback_invoke(struct callback *callback, const char *arguments, void *result);
 /* The same from another thread than the state's, or of a dead callback; `arguments` in storage, or the
  * `values` one by one. */
@@ -78,7 +99,10 @@ void callback_close_requests(struct callbacks *state);
 /* The signature of the function type, counted once more; NULL with error if it cannot be called back. */
 struct callback_signature *callback_signature_of(struct callbacks *state, const struct type *type,
                                                  struct error *error);
+/* Counts once less. One that is not used goes when no callback is running, which may still need it. */
 void callback_signature_release(struct callbacks *state, struct callback_signature *signature);
+/* Free all that are not used. */
+void callback_signature_sweep(struct callbacks *state);
 /* Make the C pointer of the record, or give the one it has the way in for its signature. */
 bool callback_make_pointer(struct callback *callback, struct error *error);
 

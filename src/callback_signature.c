@@ -81,6 +81,15 @@ static bool can_be_called_back(const struct type *type, struct error *error)
     return true;
 }
 
+/* Does Lua get an object for it, rather than a string or a function? */
+static bool is_object_pointer(const struct type *type)
+{
+    const struct type *plain = type_plain(type);
+    if (plain->kind != TYPE_POINTER || type_plain(plain->target)->kind == TYPE_FUNCTION)
+        return false;
+    return !(plain->target->is_const && type_is_text(plain->target));
+}
+
 static struct callback_signature *compile(const struct type *type, struct error *error)
 {
     struct callback_signature *signature;
@@ -97,7 +106,9 @@ static struct callback_signature *compile(const struct type *type, struct error 
         struct callback_argument *argument = &signature->arguments[i];
         argument->type = type->parameters[i].type;
         argument->scalar = object_scalar_of(argument->type);
-        signature->is_simple &= argument->scalar != SCALAR_OTHER;
+        if (is_object_pointer(argument->type))
+            argument->pointer = ++signature->pointers;
+        signature->is_simple &= argument->scalar != SCALAR_OTHER || argument->pointer;
     }
     signature->is_in_registers = place_in_registers(signature);
     if (!signature->is_in_registers)
@@ -123,16 +134,25 @@ struct callback_signature *callback_signature_of(struct callbacks *state, const 
     return signature;
 }
 
+void callback_signature_sweep(struct callbacks *state)
+{
+    for (struct callback_signature **place = &state->signatures; *place;) {
+        struct callback_signature *signature = *place;
+        if (signature->uses > 0) {
+            place = &signature->next;
+            continue;
+        }
+        *place = signature->next;
+        types_release(signature->type->table);
+        free(signature);
+    }
+}
+
 void callback_signature_release(struct callbacks *state, struct callback_signature *signature)
 {
-    if (!signature || --signature->uses > 0)
-        return;
-    struct callback_signature **place = &state->signatures;
-    while (*place != signature)
-        place = &(*place)->next;
-    *place = signature->next;
-    types_release(signature->type->table);
-    free(signature);
+    signature->uses--;
+    if (state->thread->top == state->thread->frames)     /* no callback is running */
+        callback_signature_sweep(state);
 }
 
 /* Closures ----------------------------------------------------------------------------------- */

@@ -107,7 +107,8 @@ static void deliver_now(lua_State *L, struct emitted *emitted)
 
 static void pass_on(struct emitted *emitted, struct plugin *plugin)
 {
-    lua_State *L = thread_lua();
+    const struct thread *thread = thread_self_record;
+    lua_State *L = thread ? thread_lua(thread) : NULL;
     emitted->plugin = plugin;
     if (L && host_of(L) == plugin->owner) {
         deliver_now(L, emitted);

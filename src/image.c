@@ -25,12 +25,20 @@
 static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t no_reader = PTHREAD_COND_INITIALIZER;
 static struct image *mapped;
+static uintptr_t mapped_low = UINTPTR_MAX, mapped_high;  /* around all that ever were */
+
+volatile unsigned image_mapped_stamp;
 
 static void list_add(struct image *image)
 {
     pthread_mutex_lock(&mapped_lock);
     image->next_mapped = mapped;
     mapped = image;
+    image_mapped_stamp++;
+    if (image->base < mapped_low)
+        __atomic_store_n(&mapped_low, image->base, __ATOMIC_RELEASE);
+    if (image->base + image->size > mapped_high)
+        __atomic_store_n(&mapped_high, image->base + image->size, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&mapped_lock);
 }
 
@@ -41,6 +49,7 @@ static void list_remove(struct image *image)
     while (image->readers > 0)
         pthread_cond_wait(&no_reader, &mapped_lock);
     image->is_mapped = false;
+    image_mapped_stamp++;
     for (struct image **at = &mapped; *at; at = &(*at)->next_mapped)
         if (*at == image) {
             *at = image->next_mapped;
@@ -80,6 +89,9 @@ static bool retain_if_alive(struct image *image)
 struct image *image_of_address(const void *address)
 {
     struct image *found = NULL;
+    if ((uintptr_t)address < __atomic_load_n(&mapped_low, __ATOMIC_ACQUIRE) ||
+        (uintptr_t)address >= __atomic_load_n(&mapped_high, __ATOMIC_ACQUIRE))
+        return NULL;
     pthread_mutex_lock(&mapped_lock);
     for (struct image *image = mapped; image && !found; image = image->next_mapped)
         if (image_contains(image, address) && retain_if_alive(image))

@@ -128,5 +128,7 @@ struct image **image_list_mapped(void);
 
 /* The mapped image of any plugin that the address lies in, retained; NULL if none. */
 struct image *image_of_address(const void *address);
+/* Another whenever an image was mapped or unmapped: what an address lies in may have changed. */
+extern volatile unsigned image_mapped_stamp;
 
 #endif

@@ -87,25 +87,9 @@ struct thread *thread_register(void)
     return thread;
 }
 
-struct lua_State *thread_lua(void)
-{
-    struct thread *thread = thread_self_record;
-    return thread && thread->top > thread->frames ? thread->top[-1].L : NULL;
-}
-
 struct frame *thread_enter_host(struct lua_State *L)
 {
-    struct thread *thread = thread_self();
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    thread_drop_abandoned(thread, here);
-    struct frame *frame = thread->top;
-    if (frame >= thread->frames + THREAD_FRAMES - 4)
-        return NULL;
-    frame_set_export(frame, NULL);
-    frame->stack = here | FRAME_IS_HOST;
-    frame->L = L;
-    thread_set_top(thread, frame + 1);
-    return frame;
+    return thread_enter_host_at(thread_self(), L, (uintptr_t)__builtin_frame_address(0));
 }
 
 /* A plugin may run on a stack of its own making: nothing can be said about that. */

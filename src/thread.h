@@ -83,20 +83,38 @@ static inline void frame_unpin(struct frame *frame)
     frame_set_export(frame, NULL);
 }
 
-/* Host code begins to run inside a call (a callback): until thread_leave_host a crash is not the
- * plugin's. NULL when calls are nested too deeply. */
+/* Drop the frames of calls that a Lua error has jumped out of (want of memory while arguments were
+ * converted). `here`: an address in the caller's C stack frame; live calls are all above it. */
+void thread_drop_abandoned(struct thread *thread, uintptr_t here);
+
+/* Host code begins to run inside a call (a callback), called by the C code whose stack begins above `here`:
+ * until thread_leave_host a crash is not the plugin's. NULL when calls are nested too deeply. */
+static inline struct frame *thread_enter_host_at(struct thread *thread, struct lua_State *L, uintptr_t here)
+{
+    struct frame *frame = thread->top;
+    if (frame > thread->frames && __builtin_expect((frame[-1].stack & ~(uintptr_t)FRAME_FLAGS) <= here, 0)) {
+        thread_drop_abandoned(thread, here);
+        frame = thread->top;
+    }
+    if (__builtin_expect(frame >= thread->frames + THREAD_FRAMES - 4, 0))
+        return NULL;
+    frame_set_export(frame, NULL);
+    frame->stack = here | FRAME_IS_HOST;
+    frame->L = L;
+    thread_set_top(thread, frame + 1);
+    return frame;
+}
 struct frame *thread_enter_host(struct lua_State *L);
 static inline void thread_leave_host(struct frame *frame)
 {
     thread_set_top(thread_self_record, frame);
 }
 
-/* Drop the frames of calls that a Lua error has jumped out of (want of memory while arguments were
- * converted). `here`: an address in the caller's C stack frame; live calls are all above it. */
-void thread_drop_abandoned(struct thread *thread, uintptr_t here);
-
-/* The Lua state of the native call in progress on this thread, NULL if there is none. */
-struct lua_State *thread_lua(void);
+/* The Lua state of the native call in progress on the thread, NULL if there is none. */
+static inline struct lua_State *thread_lua(const struct thread *thread)
+{
+    return thread->top > thread->frames ? thread->top[-1].L : NULL;
+}
 
 /* Every running thread passes a memory barrier before this returns. */
 void thread_barrier(void);
