@@ -102,11 +102,8 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
         pristine_restore_part(carry->new_image->pristine, (const void *)carry->new_symbols.transient.start,
                               (const void *)carry->new_symbols.transient.end);
     bool fits = carry_heap_begin(&run);
-    for (size_t i = 0; fits && i < carry->pair_count; i++) {
+    for (size_t i = 0; fits && i < carry->pair_count; i++)
         fits = carry_merge_pair(&run, &carry->pairs[i]);
-        if (fits)
-            carry_heap_scan(&run, &carry->pairs[i]);
-    }
     fits = fits && carry_heap_run(&run);
     explicit_bzero(run.base, 3 * CARRY_BLOCK);           /* heap_sweep is not to find addresses there */
     carry_end_ahead(carry);

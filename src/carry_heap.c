@@ -211,8 +211,9 @@ static bool make_copies(struct carry_heap *heap)
         if (plan->program && !plan->program->is_same && !copy_regions(heap, plan))
             return false;
     }
-    if (heap->moved_count > 0)
-        add_stale(heap);
+    if (heap->moved_count == 0)
+        return true;
+    add_stale(heap);
     index_moved(heap);
     return true;
 }

@@ -1,6 +1,6 @@
 /* carry_merge.c: carries one variable: block by block, each either left alone, converted without
  * looking, or merged leaf by leaf. Writes only into the new image. */
-#include "carry_internal.h"
+#include "carry_heap.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +245,7 @@ static bool is_kept(struct carry_run *run, const struct carry_pair *pair)
 
 static void report_pair(struct carry_run *run, const struct carry_pair *pair)
 {
+    carry_heap_scan(run, pair);
     carry_report_rest(run);
     if (run->is_reset)
         return;

@@ -180,17 +180,18 @@ static bool run_kind(struct carry_run *run, const struct carry_kind *kind)
     struct carry_pair pair = {
         .name = kind->from->name, .treatment = TREAT_WHOLE, .program = kind->program,
     };
+    bool fits = true;
     begin_kind(run, &pair);
     if (!kind->program) {
         report_kind(run, kind, CARRY_HELD_OBJECT, kind->why);
-        return true;
-    }
-    if (kind->program->is_same) {
+    } else if (kind->program->is_same) {
         patch_kind(run, kind);
-        return true;
+    } else {
+        pair.change = carry_describe_change(&run->carry->compiler, kind->program);
+        fits = move_kind(run, kind);
     }
-    pair.change = carry_describe_change(&run->carry->compiler, kind->program);
-    return move_kind(run, kind);
+    carry_report_rest(run);
+    return fits;
 }
 
 static void apply_patches(struct carry_heap *heap)
@@ -216,6 +217,7 @@ static void follow_own_pointers(struct carry_run *run)
         run->frames[0].has_index = false;
         if (pointers)
             carry_walk(run, pair.program, pointers, variable->address, 0, 1, visit_pointer);
+        carry_report_rest(run);
     }
 }
 
