@@ -464,17 +464,23 @@ describe("a reload that fails", function()
 
   it("undoes what the new image's code allocated and freed", function()
     local more = "void *make(void) { return hot_new(struct node); } void drop(struct node *n) { hot_free(n); }"
+    local must_fail = true
     local plugin = t.load(before .. more, { migrate = function(new)
       new.api.make()
       new.api.drop(new.api.bucket.first)
-      error "no way"
+      new.api.drop(new.api.bucket.first.next)
+      if must_fail then error "no way" end
+      new.api.bucket.first = nil
     end })
-    plugin.api.push(1)
-    plugin.api.push(2)
+    for i = 1, 3 do plugin.api.push(i) end
+    local first, at = all_bytes(plugin), hot.address(plugin.api.bucket.first)
     assert.is_nil((t.swap(plugin, after .. more)))
-    t.await(function() return plugin:info().heap.objects <= 2 end)
-    plugin.api.push(3)
-    assert.are.equal(3, plugin.api.bucket.first.value)
+    assert.are.equal(first, all_bytes(plugin))
+    assert.are.equal(at, hot.address(plugin.api.bucket.first))
+    assert.are.equal(4, plugin:info().heap.objects)
+    must_fail = false
+    assert(t.swap(plugin, after .. more .. "int another;"))
+    assert.are.equal(3, plugin:info().heap.objects)
   end)
 end)
 

@@ -245,6 +245,14 @@ bool carry_heap_begin(struct carry_run *run)
 
 /* ---- Following pointers ---- */
 
+/* In a slab: into an object, or just behind one. */
+static bool leads_to_place(const struct carry_moved *moved, const char *address)
+{
+    uint64_t size = moved->program->from_size, offset = (uint64_t)(address - moved->start);
+    uint64_t place = offset / size;
+    return heap_has(moved->old, place) || (offset % size == 0 && place > 0 && heap_has(moved->old, place - 1));
+}
+
 const struct carry_moved *carry_find_moved(struct carry_heap *heap, const char *address)
 {
     if (!heap || address < heap->low || address > heap->high || heap->moved_count == 0)
@@ -261,11 +269,11 @@ const struct carry_moved *carry_find_moved(struct carry_heap *heap, const char *
         }
         moved = low > 0 ? &heap->moved[low - 1] : NULL;
     }
-    if (!moved || address > moved->end || (address == moved->end && moved->old->bits))
+    if (!moved || address > moved->end)
         return NULL;
     heap->last = moved;
-    uint64_t place = (uint64_t)(address - moved->start) / moved->program->from_size;
-    return moved->old->bits ? heap_has(moved->old, place) ? moved : NULL : moved->old->alive ? moved : NULL;
+    bool has_object = moved->old->bits ? leads_to_place(moved, address) : moved->old->alive > 0;
+    return has_object ? moved : NULL;
 }
 
 static bool is_start_mapped(struct carry_kind *kind, const struct carry_program *program,
@@ -294,7 +302,7 @@ enum carry_pointing carry_heap_repoint(struct carry_heap *heap, const char **poi
         return POINTS_STUCK;
     *why = "what it points to in an object that moved has no counterpart: the old object's memory stays";
     bool is_start = inside == 0 && moved->kind && is_start_mapped(moved->kind, program, pointee);
-    bool is_end = *pointer == moved->end;
+    bool is_end = *pointer == moved->end || (moved->old->bits && !heap_has(moved->old, place));
     if (!is_start && !is_end && !carry_map_offset(program, inside, pointee, &offset))
         return POINTS_STUCK;
     *pointer = heap_start(moved->new) + place * program->to_size + offset;

@@ -2,6 +2,7 @@
  * an object had before a move stands for the object until that is freed. Never calls Lua. */
 #include "heap_internal.h"
 
+#include "memory.h"
 #include "slot.h"
 
 #include <pthread.h>
@@ -171,6 +172,7 @@ static void release(struct heap *heap)
 {
     if (!heap || --heap->references > 0)
         return;
+    free(heap->doomed);
     free_list(heap->stale);
     while (heap->kinds) {
         struct heap_kind *kind = heap->kinds;
@@ -180,8 +182,12 @@ static void release(struct heap *heap)
     free(heap);
 }
 
+static enum heap_freed free_now(const void *object);
+
 static void join(struct heap *heap, struct heap *other)
 {
+    for (size_t i = 0; i < other->doomed_count; i++)
+        free_now((void *)~other->doomed[i]);
     while (other->kinds) {
         struct heap_kind *kind = other->kinds;
         other->kinds = kind->next;
@@ -415,15 +421,26 @@ static void drop(struct heap_region *region, uint64_t place)
         end_region(region);
 }
 
+/* Of an address in a slab, or that an array begins at. */
+static uint64_t place_of(const struct heap_region *region, const void *address)
+{
+    uint64_t offset = (uint64_t)((const char *)address - heap_start(region));
+    return region->bits ? offset / region->kind->size : 0;
+}
+
+static bool is_object(const struct heap_region *region, const void *address)
+{
+    uint64_t place = place_of(region, address);
+    bool is_start = !region->bits || heap_start(region) + place * region->kind->size == address;
+    return is_start && (region->bits ? heap_has(region, place) : region->alive > 0);
+}
+
 static enum heap_freed free_at(struct heap_region *region, const void *object)
 {
-    uint64_t size = region->kind->size;
-    uint64_t offset = (uint64_t)((const char *)object - heap_start(region));
-    uint64_t place = region->bits ? offset / size : 0;
-    if (region->bits && offset % size != 0)
-        return HEAP_FOREIGN;
-    if (region->bits ? !heap_has(region, place) : region->alive == 0)
-        return HEAP_WAS_FREED;
+    uint64_t place = place_of(region, object);
+    if (!is_object(region, object))
+        return region->bits && heap_start(region) + place * region->kind->size != object ? HEAP_FOREIGN
+            : HEAP_WAS_FREED;
     while (region->newer)
         region = region->newer;
     while (region) {
@@ -434,14 +451,50 @@ static enum heap_freed free_at(struct heap_region *region, const void *object)
     return HEAP_FREED;
 }
 
-enum heap_freed heap_free(void *object)
+static struct heap_region *find_region(const void *object)
 {
-    heap_lock();
     struct heap_region *region = heap_find_slab(object);
-    if (!region)
-        region = heap_find_array(object);
-    enum heap_freed freed = region ? free_at(region, object) : HEAP_FOREIGN;
+    return region ? region : heap_find_array(object);
+}
+
+static enum heap_freed free_now(const void *object)
+{
+    struct heap_region *region = find_region(object);
+    return region ? free_at(region, object) : HEAP_FOREIGN;
+}
+
+/* Until its commit the image may still be refused: then the object is the old image's again. */
+static enum heap_freed free_at_commit(const void *object, struct image *image)
+{
+    if (!image->heap)
+        image->heap = make_heap();
+    struct heap *heap = image->heap;
+    if (!heap)
+        return free_now(object);
+    if (heap->doomed_count == heap->doomed_capacity) {
+        heap->doomed_capacity = heap->doomed_capacity ? 2 * heap->doomed_capacity : 64;
+        heap->doomed = memory_resize(heap->doomed, heap->doomed_capacity * sizeof *heap->doomed);
+    }
+    heap->doomed[heap->doomed_count++] = ~(uintptr_t)object;
+    return HEAP_FREED;
+}
+
+enum heap_freed heap_free(void *object, const void *where)
+{
+    struct image *image = NULL;
+    heap_lock();
+    const struct heap_region *region = find_region(object);
+    bool may_wait = region && region->kind->heap->is_moving;
     heap_unlock();
+    if (may_wait)
+        image = image_of_address(where);
+    heap_lock();
+    region = find_region(object);
+    bool must_wait = image && !image->plugin && region && region->kind->heap != image->heap &&
+        is_object(region, object);
+    enum heap_freed freed = must_wait ? free_at_commit(object, image) : free_now(object);
+    heap_unlock();
+    image_release(image);
     return freed;
 }
 

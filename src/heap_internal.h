@@ -41,6 +41,8 @@ struct heap {                /* a plugin's objects, or those of an image that is
     unsigned references;     /* the plugin's, and one for each image */
     struct heap_kind *kinds;
     struct heap_region *stale;
+    uintptr_t *doomed;       /* objects of the plugin that an image frees before its commit; complements */
+    size_t doomed_count, doomed_capacity;
     unsigned epoch;          /* regions of an older one are frozen while objects move */
     bool is_moving;
     bool has_empty;          /* regions have become empty meanwhile */
@@ -76,8 +78,11 @@ static inline char *heap_start(const struct heap_region *region)
     return (char *)~region->hidden;
 }
 
+/* A slab and the ones that its objects were in before may differ in size. */
 static inline bool heap_has(const struct heap_region *region, uint64_t place)
 {
+    if (place >= region->count)
+        return false;
     uint64_t word = __atomic_load_n(&region->bits[place / 64], __ATOMIC_RELAXED);
     return word >> place % 64 & 1;
 }

@@ -162,7 +162,6 @@ static char *take_memory(size_t size, uint64_t element)
 static bool take(struct heap_region *region, size_t size)
 {
     bool is_mapped = region->bits || size >= OWN_MAPPING;
-    size = size ? size : 1;
     if (is_mapped)
         size = region->mapped = (size + PAGE - 1) & -(size_t)PAGE;
     region->hidden = ~(uintptr_t)(is_mapped ? map_memory(size) : take_memory(size, region->kind->size));
@@ -184,8 +183,8 @@ struct heap_region *heap_new_slab(struct heap_kind *kind, uint64_t count)
     if (!region)
         return NULL;
     *region = (struct heap_region){.kind = kind, .epoch = kind->heap->epoch, .hidden = UINTPTR_MAX};
-    uint64_t size = (count * kind->size + PAGE - 1) & -(uint64_t)PAGE;
-    region->count = size / kind->size;
+    uint64_t size = (count * kind->size + PAGE) & -(uint64_t)PAGE;
+    region->count = (size - 1) / kind->size;     /* what points behind the last one points to nothing else */
     region->bits = calloc(region->count / 64 + 1, sizeof *region->bits);
     if (region->bits && take(region, size) && add_slab(region))
         return region;
@@ -205,7 +204,7 @@ struct heap_region *heap_new_array(struct heap_kind *kind, uint64_t count)
         .kind = kind, .epoch = kind->heap->epoch, .hidden = UINTPTR_MAX, .count = count, .used = count,
         .alive = 1,
     };
-    if (!__builtin_mul_overflow(count, kind->size, &size) && size <= PTRDIFF_MAX && take(region, size) &&
+    if (!__builtin_mul_overflow(count, kind->size, &size) && size < PTRDIFF_MAX && take(region, size + 1) &&
         add_array(region))
         return region;
     give_back(region);

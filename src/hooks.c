@@ -199,7 +199,7 @@ void *hot_host_allocate(const char *type, size_t size, size_t count)
 void hot_host_free(void *object, const char *where)
 {
     char text[160];
-    enum heap_freed freed = object ? heap_free(object) : HEAP_FREED;
+    enum heap_freed freed = object ? heap_free(object, where) : HEAP_FREED;
     if (freed == HEAP_FREED)
         return;
     snprintf(text, sizeof text, "hot_free(%p): %s; nothing was done", object, freed == HEAP_WAS_FREED
