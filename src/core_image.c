@@ -71,17 +71,20 @@ static void set_string(lua_State *L, const char *name, const char *value)
 static int l_image_info(lua_State *L)
 {
     const struct image *image = core_check_image(L, 1);
+    enum image_state state = image_state_of(image);
+    char why[sizeof image->why];
+    image_copy_why(image, why, sizeof why);
     lua_createtable(L, 0, 8);
     set_integer(L, "generation", image->generation);
-    set_string(L, "state", state_names[__atomic_load_n(&image->state, __ATOMIC_ACQUIRE)]);
+    set_string(L, "state", state_names[state]);
     set_integer(L, "base", (lua_Integer)image->base);
     set_integer(L, "size", (lua_Integer)image->size);
-    set_string(L, "why", image->why[0] ? image->why : NULL);
+    set_string(L, "why", why[0] ? why : NULL);
     set_string(L, "source", image->source);
     set_string(L, "path", stage_path(image->stage));
     push_build_id(L, image);
     lua_setfield(L, -2, "build_id");
-    lua_pushboolean(L, image->state == IMAGE_HELD && image->is_mapped);
+    lua_pushboolean(L, state == IMAGE_HELD && image->is_mapped);
     lua_setfield(L, -2, "is_used");
     return 1;
 }
@@ -90,9 +93,9 @@ static int l_image_info(lua_State *L)
 static int l_set_state(lua_State *L)
 {
     struct image *image = core_check_image(L, 1);
-    image->state = luaL_checkoption(L, 2, NULL, (const char *const[]){
+    enum image_state state = luaL_checkoption(L, 2, NULL, (const char *const[]){
         "prepared", "live", "kept", "retiring", "held", "gone", NULL});
-    snprintf(image->why, sizeof image->why, "%s", luaL_optstring(L, 3, ""));
+    image_set_state(image, state, luaL_optstring(L, 3, NULL));
     return 0;
 }
 

@@ -426,10 +426,10 @@ static int l_close(lua_State *L)
     struct load *load = new_load(request);
     struct image *image = load->image;
     core_release_request(request);
-    load->is_used = image->is_mapped &&
-                    users_find_handle(image, host_loop(host_of(L)), image->why, sizeof image->why);
+    char why[sizeof image->why];
+    load->is_used = image->is_mapped && users_find_handle(image, host_loop(host_of(L)), why, sizeof why);
     if (load->is_used)
-        image->state = IMAGE_HELD;
+        image_set_state(image, IMAGE_HELD, why);
     return start(L, 2, close_image, load);
 }
 

@@ -75,6 +75,26 @@ void image_end_reading(struct image *image)
     pthread_mutex_unlock(&mapped_lock);
 }
 
+void image_set_state(struct image *image, enum image_state state, const char *why)
+{
+    pthread_mutex_lock(&mapped_lock);
+    snprintf(image->why, sizeof image->why, "%s", why ? why : "");
+    __atomic_store_n(&image->state, state, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&mapped_lock);
+}
+
+enum image_state image_state_of(const struct image *image)
+{
+    return __atomic_load_n(&image->state, __ATOMIC_ACQUIRE);
+}
+
+void image_copy_why(const struct image *image, char *why, size_t size)
+{
+    pthread_mutex_lock(&mapped_lock);
+    snprintf(why, size, "%s", image->why);
+    pthread_mutex_unlock(&mapped_lock);
+}
+
 /* False: the last reference is gone, someone is about to free it. */
 static bool retain_if_alive(struct image *image)
 {
@@ -344,11 +364,11 @@ void image_close(struct image *image)
 {
     if (!image->is_mapped)
         return;
-    image->why[0] = 0;
+    char why[sizeof image->why];
     if (getenv("HOTLUA_SCAN"))
         users_scan(image);
-    if (users_find(image, image->why, sizeof image->why)) {
-        __atomic_store_n(&image->state, IMAGE_HELD, __ATOMIC_RELEASE);
+    if (users_find(image, why, sizeof why)) {
+        image_set_state(image, IMAGE_HELD, why);
         return;
     }
     list_remove(image);
@@ -359,14 +379,13 @@ void image_close(struct image *image)
         heap_forget(image);
     loader_unlock();
     if (stays) {
-        snprintf(image->why, sizeof image->why, "%s", reason_to_stay(image));
-        __atomic_store_n(&image->state, IMAGE_HELD, __ATOMIC_RELEASE);
+        image_set_state(image, IMAGE_HELD, reason_to_stay(image));
         return;
     }
     heap_leave(image);
     image->handle = NULL;
     image_unlink(image);
-    __atomic_store_n(&image->state, IMAGE_GONE, __ATOMIC_RELEASE);
+    image_set_state(image, IMAGE_GONE, NULL);
 }
 
 struct image *image_retain(struct image *image)

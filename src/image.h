@@ -93,6 +93,11 @@ void image_close(struct image *image);
 bool image_begin_reading(struct image *image);
 void image_end_reading(struct image *image);
 
+/* Its state, and why it is held: both may be set and asked for on any thread. `why` NULL sets none. */
+void image_set_state(struct image *image, enum image_state state, const char *why);
+enum image_state image_state_of(const struct image *image);
+void image_copy_why(const struct image *image, char *why, size_t size);
+
 struct image *image_retain(struct image *image);
 /* The last one frees it, after closing it if it is still prepared. Otherwise a mapped image has to be
  * closed before; one that is not (it is held) is never freed. */

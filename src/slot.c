@@ -265,14 +265,14 @@ void slot_bind(struct plugin *plugin, struct image *image)
     struct image *old = plugin->live;
     if (image) {
         image->plugin = plugin;
-        image->state = IMAGE_LIVE;
+        __atomic_store_n(&image->state, IMAGE_LIVE, __ATOMIC_RELEASE);
         if (image->generation > plugin->generation)
             plugin->generation = image->generation;
     }
     bind_all(plugin, image);
     __atomic_store_n(&plugin->live, image, __ATOMIC_RELEASE);
     if (old && old != image && old->state == IMAGE_LIVE)
-        old->state = IMAGE_RETIRING;
+        __atomic_store_n(&old->state, IMAGE_RETIRING, __ATOMIC_RELEASE);
     slot_unlock();
 }
 

@@ -1,9 +1,9 @@
 # `make check`: everything that the specs alone do not see. Each target may be run by itself.
-.PHONY: check check-warnings check-lint check-calls check-state check-fault check-asan check-tsan check-valgrind
+.PHONY: check check-warnings check-lint check-calls check-storm check-state check-fault check-asan check-tsan check-valgrind
 
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
-	$(MAKE) check-warnings check-lint check-calls check-state check-fault check-asan check-tsan check-valgrind
+	$(MAKE) check-warnings check-lint check-calls check-storm check-state check-fault check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
@@ -23,6 +23,9 @@ check-calls: all  ## no lock and no atomic read-modify-write in a call (x86-64)
 	then echo 'a call locks' >&2; exit 1; fi
 	@if nm -u $(BUILD)/call_thunks.o $(BUILD)/call_general.o | grep -E 'mutex|rwlock|syscall|slot_lock'; \
 	then echo 'a call locks' >&2; exit 1; fi
+
+check-storm: all  ## thousands of reloads while threads call
+	HOTLUA_STORM=3000 $(BUILD)/hotlua test spec/worker_spec.lua spec/symbol_spec.lua
 
 PAIRS ?= 6000
 check-state: all  ## the carry against its model: random pairs of types, other ones each time
