@@ -196,7 +196,8 @@ static void index_moved(struct carry_heap *heap)
         moved->start = heap_start(moved->old);
         moved->end = moved->start + moved->old->used * moved->program->from_size;
     }
-    qsort(heap->moved, heap->moved_count, sizeof *heap->moved, compare_moved);
+    if (heap->moved_count > 0)
+        qsort(heap->moved, heap->moved_count, sizeof *heap->moved, compare_moved);
     for (size_t i = 0; i < heap->moved_count; i++) {
         const struct carry_moved *moved = &heap->moved[i];
         heap->low = i == 0 ? moved->start : heap->low;

@@ -140,6 +140,7 @@ int luaopen_hotlua_core(lua_State *L)
     core_open_link(L);
     core_open_watch(L);
     core_open_process(L);
+    core_open_rehearse(L);
     core_open_symbol(L);
     core_open_trust(L);
     core_open_path(L);

@@ -24,6 +24,7 @@ void core_open_link(lua_State *L);       /* core_link.c: plugins that belong tog
 void core_open_leave(lua_State *L);      /* core_leave.c: plugins from one Lua state to the next */
 void core_open_watch(lua_State *L);      /* core_watch.c: files and alarms */
 void core_open_process(lua_State *L);    /* core_process.c: builds */
+void core_open_rehearse(lua_State *L);   /* core_rehearse.c: a forked copy, and what it does again */
 void core_open_symbol(lua_State *L);     /* core_symbol.c: addresses and names */
 void core_open_trust(lua_State *L);      /* core_trust.c: signatures, who may write a file */
 void core_open_path(lua_State *L);       /* core_path.c: types at paths of state */

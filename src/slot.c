@@ -4,6 +4,7 @@
 
 #include "arch.h"
 #include "call_compile.h"
+#include "call_record.h"
 #include "memory.h"
 
 #include <pthread.h>
@@ -153,11 +154,22 @@ struct slot *slot_of(struct plugin *plugin, const char *name)
     return slot;
 }
 
-static slot_entry *entry_for(const struct slot *slot, const struct export *export)
+static slot_entry *plain_entry_for(const struct slot *slot, const struct export *export)
 {
     if (export->signature && slot->plugin->timeout_ms > 0)
         return call_timed;
     return export->thunk;
+}
+
+static slot_entry *entry_for(const struct slot *slot, const struct export *export)
+{
+    bool is_recorded = slot->plugin->recorder && export != &slot_absent;
+    return is_recorded ? call_recorded : plain_entry_for(slot, export);
+}
+
+slot_entry *slot_plain_entry(const struct slot *slot)
+{
+    return plain_entry_for(slot, slot->bound);
 }
 
 /* Taking up and leaving ------------------------------------------------------------------------ */

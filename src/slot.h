@@ -63,6 +63,7 @@ struct plugin {
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
     unsigned timeout_ms;     /* 0: none */
     struct heap *heap;       /* its typed objects, NULL: none yet */
+    struct recorder *recorder;           /* of its calls (call_record.h), NULL: they are not recorded */
     bool is_closed;
     struct image *left;      /* retained: its live image while no Lua state has it (plugin_leave) */
     volatile bool is_shared; /* other Lua states than the owner's have it */
@@ -121,6 +122,9 @@ void slot_restart(struct plugin *plugin, const struct export *stopper);
  * slot->usual. A call that has its type read (call_lazy) goes on without, once. */
 void slot_arm(struct slot_owner *owner);
 void slot_disarm(struct slot_owner *owner);
+
+/* Where a call of what is bound goes when it is neither recorded nor held. */
+slot_entry *slot_plain_entry(const struct slot *slot);
 
 /* The export's thunk has changed (its type was read): have the slot's calls go there directly. */
 void slot_refresh(struct slot *slot, struct export *export);

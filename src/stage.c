@@ -34,6 +34,7 @@ struct stage {
     const void *bytes;
     size_t size;
     struct stat status;      /* of the source, before the copy began */
+    pid_t process;           /* whose file it is: a forked copy leaves it alone */
 };
 
 /* The directories made so far, each on a file system of its own: when one is full, the next. */
@@ -271,6 +272,7 @@ static int copy_into(struct stage *stage, const char *directory, const char *nam
 static struct stage *copy_source(const char *source, const char *name, bool must_be_trusted, struct error *error)
 {
     struct stage *stage = memory_take(sizeof *stage);
+    stage->process = getpid();
     int from = open_source(source, must_be_trusted, &stage->status, error);
     int result = from < 0 ? -1 : 0;
     stage->source = memory_copy_text(source);
@@ -338,7 +340,7 @@ void stage_free(struct stage *stage)
         return;
     if (stage->bytes)
         munmap((void *)stage->bytes, stage->size);
-    if (stage->path)
+    if (stage->path && stage->process == getpid())
         unlink(stage->path);
     free(stage->path);
     free(stage->source);

@@ -2,6 +2,7 @@
 local check = require "hotlua.check"
 local command = require "hotlua.command"
 local core = require "hotlua.core"
+local rehearse = require "hotlua.rehearse"
 local task = require "hotlua.task"
 local uv = require "luv"
 
@@ -42,6 +43,16 @@ end
 --- @return boolean
 function Change:superseded()
   return self.owner.pending or core.is_outdated(self.image)
+end
+
+--- Tries the change in a forked copy of the process first: see the option `rehearse`.
+--- @param settings (fun(api: table)|"shadow"|table)? a function to run there, or all that `rehearse` takes
+--- @return boolean
+--- @return string? reason
+function Change:rehearse(settings)
+  local read, message = rehearse.read(settings or true)
+  if not read then error("change:rehearse: " .. message, 2) end
+  return self.try_first(read)
 end
 
 --- What hot.check says of the live image against the file.

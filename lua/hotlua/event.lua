@@ -4,7 +4,7 @@ local M = {}
 --- The events there are (contract of `plugin:on`).
 M.names = {
   changed = true, before_load = true, loaded = true, before_unload = true, unloaded = true,
-  failed = true, rolled_back = true, emit = true,
+  failed = true, rolled_back = true, emit = true, rehearsal = true,
 }
 
 local Subscription = {}

@@ -100,6 +100,7 @@ local function take_through(members, owners)
   for _, transaction in ipairs(members) do transaction:stage("bind", transaction.bind) end
   introduce_each_other(members, owners)
   for _, transaction in ipairs(members) do transaction:stage("before_load", transaction.before_load) end
+  for _, transaction in ipairs(members) do transaction:rehearse() end
   if members[1] then reload.stop_threads(members) end
   for _, transaction in ipairs(members) do transaction:stage("carry", transaction.carry_state) end
   for _, transaction in ipairs(members) do transaction:stage("migrate", transaction.migrate) end

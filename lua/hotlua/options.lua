@@ -1,5 +1,6 @@
 --- The options of hot.load: their names, types and defaults.
 local policy = require "hotlua.policy"
+local rehearse = require "hotlua.rehearse"
 
 local M = {}
 
@@ -20,8 +21,9 @@ local known = {
   on = { "table of handlers", function(v) return type(v) == "table" end },
   expect = { "table", function(v) return type(v) == "table" end },
   guard = { "table", function(v) return type(v) == "table" end },
-  rehearse = { 'boolean, function or "shadow"',
-    function(v) return type(v) == "boolean" or v == "shadow" or is_callable(v) end },
+  rehearse = { 'boolean, function, "shadow" or table',
+    function(v) return type(v) == "boolean" or v == "shadow" or type(v) == "table" or is_callable(v) end },
+  on_rehearsal = { "function", is_callable },
   probe = { "boolean", function(v) return type(v) == "boolean" end },
   verify = { "table", function(v) return type(v) == "table" and (v.sha256 or v.minisign) ~= nil end },
   cdef = { "string of C declarations", function(v) return type(v) == "string" end },
@@ -66,6 +68,8 @@ function M.read(given)
     options[key] = value
   end
   check_guard(options.guard)
+  local _, problem = rehearse.read(options.rehearse)
+  if problem then error("hot.load: option " .. problem, 3) end
   return options
 end
 

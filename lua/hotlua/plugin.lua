@@ -5,6 +5,7 @@ local event = require "hotlua.event"
 local new_image = require("hotlua.image").new
 local options_of = require "hotlua.options"
 local reload = require "hotlua.reload"
+local rehearse = require "hotlua.rehearse"
 local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
 local rollback = require "hotlua.rollback"
@@ -411,6 +412,9 @@ function M.load(path, given)
   if not handle then handle, message = core.plugin_create(owner.name, owner.path) end
   if not handle then error(message, 2) end
   owner.handle = handle
+  owner.rehearsal = rehearse.read(options.rehearse)
+  if owner.rehearsal and owner.rehearsal.shadow then core.record_calls(handle, owner.rehearsal.shadow) end
+  if options.on_rehearsal then event.add(owner.handlers, "rehearsal", options.on_rehearsal) end
   core.set_guard(handle, options.guard.crash or "rollback", options.guard.timeout_ms or 0)
   owner.plugin = setmetatable({
     name = owner.name, api = core.new_api(handle), types = core.new_types(handle), enums = core.new_enums(handle),

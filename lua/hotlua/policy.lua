@@ -34,6 +34,14 @@ function M.compatible(change)
   return false, table.concat(diff.reasons, "; ")
 end
 
+--- Takes a change that a forked copy of the process has lived through: see change:rehearse.
+--- @param settings (fun(api: table)|"shadow"|table)?
+function M.rehearsed(settings)
+  return function(change)
+    return change:rehearse(settings)
+  end
+end
+
 --- Takes a change whose specs pass: see change:test.
 --- @param spec_path string a spec file or a folder of them
 --- @param limit_s number? seconds without a word after which the run is ended (60)

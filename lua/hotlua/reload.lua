@@ -16,6 +16,7 @@ local event = require "hotlua.event"
 local hold = require "hotlua.hold"
 local image = require "hotlua.image"
 local policy = require "hotlua.policy"
+local rehearse = require "hotlua.rehearse"
 local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
 local task = require "hotlua.task"
@@ -161,7 +162,7 @@ local function new_request(owner, transaction)
   return {
     links = transaction and transaction.links, again = transaction and transaction.is_forced,
     source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
-    cdef = options.cdef, probe = options.probe and probe_ms or nil,
+    cdef = options.cdef, probe = not (transaction and transaction.is_rehearsal) and options.probe and probe_ms or nil,
     carry = owner.live and options.carry or nil, trusted = trust.is_needed(owner),
     copies_ahead = not event.has(owner.handlers, "before_load"),
   }
@@ -218,6 +219,7 @@ function Transaction:ask_policy()
   local owner = self.owner
   if self.is_open then return true end -- nobody wanted to be asked
   local subject = change.new(owner, owner.plugin, self.new_handle, self.bytes)
+  function subject.try_first(settings) return self:try_first(settings) end
   event.fire(owner.handlers, "changed", function(message)
     fail("settle", "error in a 'changed' handler: " .. tostring(message))
   end, subject)
@@ -448,6 +450,38 @@ function Transaction:finish_committed()
   return self.report
 end
 
+-- rehearse ----------------------------------------------------------------------------------------
+
+--- In a forked copy: all that is left of the transaction, at once and on this thread.
+function Transaction:play()
+  self.is_direct, self.fail, self.is_rehearsal = true, nil, true
+  if not self.new then
+    self:open()
+    self:introduce()
+  end
+  self:bring_over()
+  self:commit()
+end
+
+--- Tries the rest in a copy. The report gets what came of it.
+--- @return boolean ok
+--- @return string? reason
+function Transaction:try_first(settings)
+  local ok, reason, result = rehearse.run(self, settings)
+  self.report.rehearsal = result
+  return ok, reason
+end
+
+function Transaction:rehearse()
+  self:inject("rehearse")
+  local settings = self.owner.rehearsal
+  if not settings then return end
+  self:stage("rehearse", function()
+    local ok, reason = self:try_first(settings)
+    if not ok then fail("rehearse", ("%s: the rehearsal failed: %s"):format(self.owner.path, reason)) end
+  end)
+end
+
 -- The transaction ---------------------------------------------------------------------------------
 
 -- Is it loaded once more only because a plugin that it is linked with is loaded anew?
@@ -533,6 +567,7 @@ function M.run(owner, request)
     local ended = self:prepare()
     if ended then return ended end
     self:introduce()
+    self:rehearse()
     M.stop_threads({ self })
     self:bring_over()
     self:stage("commit", self.commit)

@@ -52,7 +52,8 @@ return [==[
 ---@field sleep fun(self: hotlua.change, ms: number)
 ---@field wait fun(self: hotlua.change, predicate: (fun(): any), limit_ms?: number): boolean
 ---@field diff fun(self: hotlua.change): hotlua.diff
----@field rehearse fun(self: hotlua.change, fn?: function): boolean, string?
+---@field rehearse fun(self: hotlua.change, what?: function|"shadow"|table): boolean, string?
+---@field test fun(self: hotlua.change, spec_path: string, limit_s?: number): boolean, string?
 ---@field superseded fun(self: hotlua.change): boolean
 
 ---@alias hotlua.policy fun(change: hotlua.change): boolean?, string?
@@ -96,7 +97,8 @@ return [==[
 ---@field on? table<hotlua.event, function>
 ---@field expect? table
 ---@field guard? { crash?: "rollback"|"error"|"off", timeout_ms?: integer }
----@field rehearse? boolean|function
+---@field rehearse? boolean|function|"shadow"|table
+---@field on_rehearsal? fun(plugin: hotlua.plugin)
 ---@field probe? boolean
 ---@field verify? { sha256?: string, minisign?: string }
 ---@field cdef? string
@@ -131,7 +133,7 @@ return [==[
 ---@field compatible hotlua.policy
 ---@field settle fun(ms: number): hotlua.policy
 ---@field tested fun(spec_path: string): hotlua.policy
----@field rehearsed fun(fn?: function): hotlua.policy
+---@field rehearsed fun(what?: function|"shadow"|table): hotlua.policy
 ---@field idle fun(predicate: fun(): any): hotlua.policy
 ---@field window fun(from: string, to: string): hotlua.policy
 ---@field all fun(...: hotlua.policy): hotlua.policy
