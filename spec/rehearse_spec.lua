@@ -167,8 +167,8 @@ file:close()
   it("does not disturb threads that use the plugin", function()
     local plugin = t.load(source(1), { rehearse = true })
     local worker = hot.worker(function(name)
-      local plugin, calls = require "hotlua".get(name), 0
-      while plugin.api.version() < 4 do calls = calls + 1 end
+      local same, calls = require "hotlua".get(name), 0
+      while same.api.version() < 4 do calls = calls + 1 end
       return calls
     end, plugin.name)
     for version = 2, 4 do

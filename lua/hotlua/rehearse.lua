@@ -24,8 +24,8 @@ function M.read(option)
   for key, value in pairs(option) do
     if key == "run" and (getmetatable(value) or {}).__call then value = print end
     if type(value) ~= fields[key] then
-      return nil, ("'rehearse' has no field '%s' that is a %s; there are run, shadow, limit_ms, tolerance, slower"):format(
-        tostring(key), type(value))
+      local message = "'rehearse' has no field '%s' that is a %s; there are run, shadow, limit_ms, tolerance, slower"
+      return nil, message:format(tostring(key), type(value))
     end
   end
   return option
