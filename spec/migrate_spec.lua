@@ -171,6 +171,12 @@ describe("dump and restore", function()
     assert.error_matches(function() t.load(source):restore { never = 3 } end, "no variable 'never'")
   end)
 
+  it("pass over what has no debug information", function()
+    local plugin = t.load(t.build("int n; int f(void) { return n; }", "-g0"))
+    assert.are.same({}, plugin:dump())
+    assert.error_matches(function() return plugin.api.n end, "'n'.*cdef")
+  end)
+
   it("bring back unions and texts by pointer, and leave out what has no plain form", function()
     local source = [[
       union { _Bool b; int i; double d; char bytes[8]; } u[3];

@@ -206,11 +206,11 @@ static int api_index(lua_State *L)
     struct cached *cached = find_variable(L, image, name);
     if (!cached)
         return 0;
+    void *address = variable_address(L, image, &cached->variable);
     struct origin origin = {
         .image = image, .plugin = plugin, .variable = cached->variable.name,
         .is_const = !cached->variable.is_writable || cached->variable.type->is_const,
     };
-    void *address = variable_address(L, image, &cached->variable);
     object_push(L, cached->variable.type, address, &origin, false);
     return 1;
 }
