@@ -310,6 +310,28 @@ describe("a changed layout", function()
     assert.are.equal(2, plugin.api.one())
   end)
 
+  it("tells variables of one name apart by their files, or says that it cannot", function()
+    local function file(initial, name)
+      return ("static int n = %d; int %s(void) { return ++n; }"):format(initial, name)
+    end
+    local function after(files)
+      local plugin = t.load { ["a.c"] = file(0, "one"), ["b.c"] = file(10, "two") }
+      plugin.api.one()
+      plugin.api.two()
+      return assert(t.swap(plugin, files)), plugin.api
+    end
+    local report, api = after { ["c.c"] = file(0, "one"), ["b.c"] = file(10, "two"), ["d.c"] = "int more;" }
+    assert.are.same({ 2, 12 }, { api.one(), api.two() })
+    report, api = after { ["b.c"] = file(10, "two") }
+    assert.are.equal(12, api.two())
+    assert.are.same({ "n" }, report.reset)
+    report = after { ["c.c"] = file(0, "one") }
+    assert.are.same({ "n", "n" }, report.reset)
+    assert.are.equal("of several variables of that name no file tells which it has become", report.why.n)
+    report = after { "_Thread_local int n;" }
+    assert.are.equal("it is thread-local in the new image", report.why.n)
+  end)
+
   it("lists variables that are gone or have nothing in common", function()
     local plugin = t.load "int gone, number; int *pointer;"
     local report = assert(t.swap(plugin, "struct { int x; } number; long pointer;"))

@@ -99,12 +99,29 @@ static bool is_described(const struct variable *variable)
     return variable->type && !type_complete(variable->type->plain)->is_incomplete;
 }
 
-static const char *reason_to_reset(const struct variable *old, const struct variable *new)
+static int compare_name(const void *name, const void *variable)
+{
+    return strcmp(name, ((const struct variable *)variable)->name);
+}
+
+static const char *reason_without_partner(const struct carry *carry, const struct variable *old)
+{
+    const struct variable *other = bsearch(old->name, carry->new_variables, carry->new_count,
+                                           sizeof *other, compare_name);
+    if (!other)
+        return "the new image has no such variable";
+    if (other->is_thread_local && !old->is_thread_local)
+        return "it is thread-local in the new image";
+    return "of several variables of that name no file tells which it has become";
+}
+
+static const char *reason_to_reset(const struct carry *carry, const struct variable *old,
+                                   const struct variable *new)
 {
     if (old->is_thread_local)
         return "thread-local: each thread starts with the new initial value";
     if (!new)
-        return "the new image has no such variable";
+        return reason_without_partner(carry, old);
     if (!new->is_writable)
         return "it is const in the new image";
     if (is_described(old) && is_described(new))
@@ -216,7 +233,7 @@ static void plan_variable(struct carry *carry, const struct carry_options *optio
     if (!old->is_writable || !choose(carry, options, old, new, &pair->treatment))
         return;
     carry->pair_count++;
-    pair->why = reason_to_reset(old, new);
+    pair->why = reason_to_reset(carry, old, new);
     pair->is_restarted = old->is_thread_local && is_thread_same(carry, old, new);
     if (pair->is_restarted)
         pair->why = "thread-local: each thread starts with its initial value again";
