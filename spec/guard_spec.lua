@@ -136,3 +136,61 @@ describe("hot.load's guard", function()
     assert.error_matches(function() hot.load("x.so", { guard = { crash = "ignore" } }) end, "guard%.crash")
   end)
 end)
+
+describe("a plugin that ends the process in a call", function()
+  for _, name in ipairs { "exit", "_exit", "_Exit", "quick_exit" } do
+    it("ends the call: " .. name, function()
+      local plugin = t.load("#include <stdlib.h>\n#include <unistd.h>\nint count;\n" ..
+        ("int leave(int status) { count++; %s(status); }"):format(name), { guard = { crash = "error" } })
+      local ok, message = pcall(plugin.api.leave, 3)
+      assert.is_false(ok)
+      assert.matches(name .. " in 'leave' .*: it called " .. name .. "%(3%)", message)
+      assert.are.equal(1, plugin.api.count)
+    end)
+  end
+
+  it("rolls back, too", function()
+    local plugin = t.load("int leave(void) { return 1; }")
+    assert(t.swap(plugin, "#include <stdlib.h>\nint leave(void) { exit(0); }"))
+    assert.is_false(pcall(plugin.api.leave))
+    assert.are.equal(1, plugin.api.leave())
+    assert.rolled_back(plugin)
+  end)
+end)
+
+describe("crash after crash", function()
+  it("ends the rollbacks, not the program", function()
+    local failed
+    local plugin = t.load("int version(void) { return 0; } void go(void) {}", {
+      on = { failed = function(report) failed = report end },
+    })
+    for version = 1, 6 do
+      assert(t.swap(plugin, ("int version(void) { return %d; } void go(void) { *(volatile int *)8 = %d; }"):format(
+        version, version)))
+      assert.is_false(pcall(plugin.api.go))
+      assert.are.equal(version < 6 and 0 or 6, plugin.api.version())
+    end
+    assert.matches("6 crashes within 10 s: no further rollback by itself; the last: SIGSEGV in 'go'", failed.error)
+    assert.is_false(pcall(plugin.api.go))
+    assert(t.swap(plugin, "int version(void) { return 7; } void go(void) {}"))
+    plugin.api.go()
+  end)
+
+  it("does not take the same file again", function()
+    local plugin = t.load("void go(void) {}", { watch = true })
+    local crashing = t.build "void go(void) { *(volatile int *)8 = 1; }"
+    local function put()
+      local file <close> = assert(io.open(crashing, "rb"))
+      t.write(plugin:info().path .. ".next", file:read("a"))
+      assert(os.rename(plugin:info().path .. ".next", plugin:info().path))
+    end
+    put()
+    t.await(function() return plugin:info().generation == 2 end)
+    assert.is_false(pcall(plugin.api.go))
+    assert.are.equal(1, plugin:info().generation)
+    local attempts = plugin:info().reloads
+    put()
+    hot.sleep(150)
+    assert.are.same({ 1, attempts }, { plugin:info().generation, plugin:info().reloads })
+  end)
+end)

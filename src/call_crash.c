@@ -63,6 +63,9 @@ static void add_cause(luaL_Buffer *buffer, const struct crash *crash)
     } else if (crash->has_address) {
         snprintf(text, sizeof text, ": invalid address 0x%lx", (unsigned long)crash->address);
         luaL_addstring(buffer, text);
+    } else if (crash->exit) {
+        snprintf(text, sizeof text, ": it called %s(%d)", crash->exit, crash->exit_status);
+        luaL_addstring(buffer, text);
     } else if (crash->signal == SIGABRT) {
         luaL_addstring(buffer, ": it called abort");
     }

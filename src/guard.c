@@ -23,6 +23,8 @@ struct guard {
     struct crash crash;
     char *stack;             /* the alternate one, above a page that cannot be touched */
     size_t page;
+    const char *exit;        /* "exit" ...: its caller is to be taken for a crash */
+    int exit_status;
     volatile bool is_busy;   /* a crash is being looked at: another one now comes from looking */
     sigset_t mask;           /* of the crashed code */
 };
@@ -153,6 +155,19 @@ static void record(struct thread *thread, int signal, void *context)
     };
 }
 
+void guard_end_call(const char *function, int status, void *caller)
+{
+    struct thread *thread = thread_self_record;
+    struct frame *frame = running_frame(thread);
+    struct image *image = frame ? image_of(thread->top - 1) : NULL;
+    if (!image || !image_contains(image, caller) || (image->plugin && image->plugin->crash_policy == GUARD_OFF))
+        return;
+    thread->guard->exit = function;
+    thread->guard->exit_status = status;
+    raise(SIGABRT);
+    thread->guard->exit = NULL;          /* somebody else handles that signal */
+}
+
 static void on_fault(int number, siginfo_t *info, void *context)
 {
     int kept_errno = errno;
@@ -166,6 +181,9 @@ static void on_fault(int number, siginfo_t *info, void *context)
     if (!thread->guard->is_busy) {
         record(thread, number, context);
         struct crash *crash = &thread->guard->crash;
+        crash->exit = thread->guard->exit;
+        crash->exit_status = thread->guard->exit_status;
+        thread->guard->exit = NULL;
         crash->has_address = (number == SIGSEGV || number == SIGBUS) && info->si_code > 0 &&
                              info->si_code != SI_KERNEL;
         crash->address = crash->has_address ? info->si_addr : NULL;
@@ -246,6 +264,8 @@ const struct crash *guard_crash(void)
 
 const char *guard_signal_name(const struct crash *crash)
 {
+    if (crash->exit)
+        return crash->exit;
     switch (crash->signal) {
     case SIGSEGV: return "SIGSEGV";
     case SIGBUS: return "SIGBUS";

@@ -16,6 +16,8 @@ enum { GUARD_TRACE = 32 };
 
 struct crash {               /* of the calling thread, filled by the handler */
     int signal;              /* SIGSEGV ... ; SIGALRM stands for a call that ran out of time */
+    const char *exit;        /* "exit" ...: what it called to end the process, NULL: nothing */
+    int exit_status;
     bool is_overflow;        /* the stack was used up */
     bool has_address;        /* the next is one */
     void *address;           /* that could not be reached */
@@ -39,6 +41,10 @@ void guard_release_thread(struct thread *thread);
 const struct crash *guard_crash(void);
 /* "SIGSEGV", "SIGABRT" ... ; "timeout" for a time limit. */
 const char *guard_signal_name(const struct crash *crash);
+
+/* Code at `caller` calls the C library's `function` ("exit", "_exit" ...). Does not return when that is a plugin in a call
+ * that a crash would not get through either: the call ends as by a crash. Otherwise nothing happens. */
+void guard_end_call(const char *function, int status, void *caller);
 
 /* guard_timer.c: the call of `frame` may take that long. A call inside one that has a limit has none
  * of its own. End it after the call, however that ended. */

@@ -79,6 +79,31 @@ function M.run(owner, why, is_forced)
   return report
 end
 
+local most_crashes <const>, crash_window <const> = 5, 10 * 1000000000 -- within so many ns
+
+-- Crash after crash: going back and taking in the next version would go on for ever.
+local function is_braked(owner)
+  local now, recent = core.now(), {}
+  for _, when in ipairs(owner.crashes or {}) do
+    if now - when < crash_window then recent[#recent + 1] = when end
+  end
+  recent[#recent + 1] = now
+  owner.crashes = recent
+  return #recent > most_crashes
+end
+
+-- The generation that crashed stays live; its functions raise when they crash. The user hears of it.
+local function refuse_to_go_back(owner, text)
+  local report = reports.new(owner.name, owner.live.generation)
+  report.stage = "commit"
+  report.error = ("%s: %d crashes within %d s: no further rollback by itself; the last: %s"):format(
+    owner.name, #owner.crashes, crash_window // 1000000000, text)
+  owner.last = report
+  event.fire(owner.handlers, "failed", function(problem)
+    task.on_error(problem, "error in a 'failed' handler")
+  end, report)
+end
+
 --- A call of the live image crashed and was caught: with guard.crash = "rollback" the
 --- generation before it is put back.
 --- @param generation integer that crashed
@@ -90,6 +115,7 @@ function M.after_crash(owner, generation, text)
   if not owner.live or owner.live.generation ~= generation then return end
   owner.failures = owner.failures + 1
   if (owner.options.guard.crash or "rollback") ~= "rollback" or not owner.kept[1] then return end
+  if is_braked(owner) then return refuse_to_go_back(owner, text) end
   M.run(owner, text, true)
 end
 
