@@ -56,6 +56,26 @@ describe("examples/quickstart", function()
   end)
 end)
 
+describe("examples/workers", function()
+  it("goes on in all threads with the new code and counts every call", function()
+    local directory = copy "workers"
+    local output, status = start("main.lua 3", directory)
+    t.await(function() return output():find("thread 0:.*thread 1:") end, 20000)
+    local source = directory .. "/plugins/shapes.c"
+    t.write(source, (read(source):gsub("%(double%)width %* height", "0.5 * width * height")))
+    t.await(status, 20000)
+    assert.are.equal(0, status(), output())
+    assert.matches("generation 2 is live", output())
+    local after = output():match("generation 2 is live(.*)")
+    for thread = 0, 1 do
+      local each = tonumber(after:match((".*thread %d: %%d+ shapes, area %%d+, ([%%d.]+) each"):format(thread)))
+      assert.is_true(each < 6 and each > 3, output())
+    end
+    local by_threads, by_plugin = output():match("(%d+) shapes by the threads' count, (%d+) by the plugin's")
+    assert.are.equal(by_threads, by_plugin)
+  end)
+end)
+
 describe("make demo", function()
   it("shows edits, refusals and a rollback, and ends with status 0", function()
     local output, status = start("examples/demo/main.lua")
