@@ -80,7 +80,7 @@ describe("debug info", function()
 
   for _, compiler in ipairs { "gcc", "clang" } do
     for _, flags in ipairs { "-gdwarf-4 -O0", "-gdwarf-5 -O0", "-gdwarf-4 -O2", "-gdwarf-5 -O2", "-g -gz=zlib",
-      "-g -gdwarf64 -gdwarf-5", "-g3" } do
+      "-g -gdwarf64 -gdwarf-5", "-g3", "-gdwarf-4 -fdebug-types-section", "-gdwarf-5 -fdebug-types-section" } do
       it(("is read as %s %s writes it"):format(compiler, flags), function()
         if not has(compiler) then return pending(compiler .. " is not installed") end
         check(compile(compiler, flags))
@@ -100,6 +100,13 @@ describe("debug info", function()
     run(("cd %s && mkdir .debug && objcopy --only-keep-debug plugin.so .debug/plugin.debug && strip -g plugin.so && "
       .. "objcopy --add-gnu-debuglink=.debug/plugin.debug plugin.so"):format(directory))
     check(path)
+  end)
+
+  it("of type units in .dwo files says what cannot be read and what helps", function()
+    run(("cd %s && gcc -gdwarf-4 -gsplit-dwarf -fdebug-types-section -shared -fPIC -o plugin.so plugin.c"):format(directory))
+    local plugin = t.load(directory .. "/plugin.so")
+    assert.are.equal(5, plugin.api.add(2, 3))
+    assert.error_matches(function() plugin.api.higher(1) end, "compile without %-fdebug%-types%-section")
   end)
 
   it("that is missing leaves functions callable by cdef, and says what helps", function()

@@ -178,6 +178,12 @@ static void list_types(struct debuginfo *debug)
         qsort(debug->type_list, debug->type_count, sizeof *debug->type_list, compare_entries);
 }
 
+/* Not what became a plain C type (Rust's c_void, an Option of a pointer). */
+static bool is_of_its_own(const struct type *type)
+{
+    return type && (type->alias || (type->plain->name && type->plain->kind != TYPE_VOID));
+}
+
 void debuginfo_each_type(struct debuginfo *debug,
                          bool (*each)(void *context, const struct type *), void *context)
 {
@@ -189,7 +195,7 @@ void debuginfo_each_type(struct debuginfo *debug,
         types_lock(debug->types);
         const struct type *type = read_entry(debug->type_list[i]);
         types_unlock(debug->types);
-        if (type && !each(context, type))
+        if (is_of_its_own(type) && !each(context, type))
             return;
     }
 }

@@ -264,15 +264,23 @@ static const struct type *by_value(struct debuginfo *debug, const struct type *t
     return type;
 }
 
-const struct type *debuginfo_type_of(const struct die *die)
+/* The type that the attribute refers to, which may have a unit of its own (-fdebug-types-section). */
+static const struct type *read_elsewhere(const struct die *die, enum attribute attribute)
 {
     struct die target;
-    struct debuginfo *debug = die->unit->debug;
+    Dwarf_Attribute handle = die_attribute(die, attribute);
+    if (die_refer(die, attribute, &target))
+        return debuginfo_read_type(&target);
+    return debuginfo_unsupported(die->unit->debug, die_string(die, AT_NAME), 0,
+        handle.form != DW_FORM_ref_sig8 ? "its debug info is damaged" :
+        "its definition is in a type unit that cannot be read: compile without -fdebug-types-section");
+}
+
+const struct type *debuginfo_type_of(const struct die *die)
+{
     if (!die_has(die, AT_TYPE))
-        return types_basic(debug->types, "void");
-    if (!die_refer(die, AT_TYPE, &target))
-        return debuginfo_unsupported(debug, NULL, 0, "its debug info is damaged");
-    return debuginfo_read_type(&target);
+        return types_basic(die->unit->debug->types, "void");
+    return read_elsewhere(die, AT_TYPE);
 }
 
 const struct type *debuginfo_value_type_of(const struct die *die, bool is_result)
@@ -344,8 +352,42 @@ static const struct type *read_array(const struct die *die)
     return type;
 }
 
+/* The first child with that tag, and with that name unless it is NULL. */
+static bool find_child(const struct die *die, unsigned tag, const char *name, struct die *child)
+{
+    struct walk walk;
+    for (walk_start(&walk, die); walk_next(&walk, child); walk_skip(&walk, child)) {
+        const char *own = name && child->tag == tag ? die_string(child, AT_NAME) : NULL;
+        if (child->tag == tag && (!name || (own && strcmp(own, name) == 0)))
+            return true;
+    }
+    return false;
+}
+
+/* Rust's c_void, which is C's void, and an Option of a pointer, which is a pointer that may be NULL; of other
+ * types NULL. */
+static const struct type *read_rust(const struct die *die)
+{
+    struct die some, member, target;
+    int64_t size = 0;
+    const char *name = die_string(die, AT_NAME);
+    if (!name)
+        return NULL;
+    if (die->tag == DW_TAG_enumeration_type)
+        return strcmp(name, "c_void") == 0 ? types_basic(die->unit->debug->types, "void") : NULL;
+    bool is_pointer = die->tag == DW_TAG_structure_type && strncmp(name, "Option<", 7) == 0 &&
+                      die_number(die, AT_BYTE_SIZE, &size) && size == sizeof(void *) &&
+                      find_child(die, DW_TAG_structure_type, "Some", &some) &&
+                      find_child(&some, DW_TAG_member, NULL, &member) &&
+                      die_refer(&member, AT_TYPE, &target) && target.tag == DW_TAG_pointer_type;
+    return is_pointer ? debuginfo_read_type(&target) : NULL;
+}
+
 static const struct type *read_new(const struct die *die, struct type_note *note)
 {
+    const struct type *special = die->unit->is_rust ? read_rust(die) : NULL;
+    if (special)
+        return special;
     struct types *table = die->unit->debug->types;
     switch (die->tag) {
     case DW_TAG_base_type:
@@ -389,7 +431,7 @@ const struct type *debuginfo_read_type(const struct die *die)
         return debuginfo_unsupported(debug, die_string(die, AT_NAME), 0, "it is nested too deeply");
     note = add_note(die);
     debug->depth++;
-    note->type = read_new(die, note);
+    note->type = die_has(die, AT_SIGNATURE) ? read_elsewhere(die, AT_SIGNATURE) : read_new(die, note);
     debug->depth--;
     return note->type;
 }

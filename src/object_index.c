@@ -27,8 +27,8 @@ static const struct member *find_member(lua_State *L, struct object *object)
         return member;
     const struct type *record = object->class->record;
     if (record && record->is_incomplete)
-        luaL_error(L, "'%s' has no field '%s': its definition is not known",
-                   object_spell(record, name, sizeof name), key);
+        luaL_error(L, "'%s' has no field '%s': %s", object_spell(record, name, sizeof name), key,
+                   record->reason ? record->reason : "its definition is not known");
     luaL_error(L, "'%s' has no field '%s'", object_spell(record ? record : object->class->type, name,
                                                          sizeof name), key);
     return NULL;

@@ -154,11 +154,15 @@ end
 function Writer:variables(variables)
   self:line("")
   self:line("---@class %s.api", self.prefix)
+  local written = {} -- statics of several files may share a name
   for _, variable in ipairs(variables) do
     local declaration = variable.signature or "type unknown"
     if not variable.exported then declaration = "static " .. declaration end
     local kind = variable.shape and self:type(variable.shape, "field") or "any"
-    self:line("---@field %s %s # %s", field_name(variable.name), kind, declaration)
+    if not written[variable.name] then
+      self:line("---@field %s %s # %s", field_name(variable.name), kind, declaration)
+    end
+    written[variable.name] = true
   end
   self:line("local api = {}")
 end
