@@ -174,6 +174,17 @@ describe("an error in a worker", function()
     assert.matches("alone", seen)
   end)
 
+  it("is printed when nobody asks", function()
+    local path = t.write(t.tmpdir() .. "/main.lua", [[
+      local hot = require "hotlua"
+      hot.worker(function() error("nobody hears") end)
+    ]])
+    local pipe = assert(io.popen(("'%s' %s 2>&1"):format(uv.exepath(), path)))
+    local output = pipe:read("a")
+    pipe:close()
+    assert.matches("error in worker 1: .*nobody hears", output)
+  end)
+
   it("of a script that does not compile names its line", function()
     local path = t.write(t.tmpdir() .. "/bad.lua", "local x = = 1\n")
     local _, message = hot.worker(path):join()

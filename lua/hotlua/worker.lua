@@ -102,8 +102,8 @@ function on_event.ended(worker, ok, ...)
   open[worker] = nil
   set_busy(worker, false)
   if not ok then
-    worker.is_known = #worker.waiters > 0 or #worker.handlers.error > 0
     fire(worker.handlers.error, "an 'error' handler", (...))
+    if #worker.waiters == 0 and #worker.handlers.error == 0 then task.on_error((...), "error in " .. worker.name) end
   end
   for _, done in ipairs(worker.waiters) do done() end
 end
@@ -137,7 +137,6 @@ function Worker:join()
     self.handle:finish()
     task.await(function(done) self.waiters[#self.waiters + 1] = done end)
   end
-  self.is_known = true
   if self.ok then return table.unpack(self.results, 1, self.results.n) end
   return nil, self.results[1]
 end
