@@ -3,6 +3,8 @@
  * and executable, and nothing is freed. */
 #include "arch.h"
 
+#include "fork_lock.h"
+
 #include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,7 +12,7 @@
 
 #ifdef ARCH_IS_KNOWN
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(lock)
 
 static struct pool {
     unsigned char *code;

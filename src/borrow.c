@@ -3,6 +3,7 @@
  * while somebody has a borrow_mut. */
 #include "borrow.h"
 
+#include "fork_lock.h"
 #include "object_internal.h"
 #include "slot.h"
 
@@ -12,7 +13,7 @@
 void (*borrow_on_release)(struct plugin *plugin);
 volatile unsigned borrow_writers;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(lock)
 static struct borrow *open_borrows;
 
 /* The table ---------------------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
  * for as long as the plugin is loaded; hot.callback. A record and its stub are never unmapped. */
 #include "callback_internal.h"
 
+#include "fork_lock.h"
 #include "host.h"
 #include "memory.h"
 
@@ -16,7 +17,7 @@ static const char object_metatable[] = "hotlua.callback";
  * pointer is harmless. */
 enum { QUARANTINE = 65536 };
 
-static pthread_mutex_t dead_lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(dead_lock)
 static struct callback *dead_first, **dead_last = &dead_first;
 static size_t dead_count;
 static struct callback *dead_closures;   /* libffi's: never used again */

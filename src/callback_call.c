@@ -2,6 +2,7 @@
  * through the host's queue. Never lets a Lua error through to C. */
 #include "callback_internal.h"
 
+#include "fork_lock.h"
 #include "host.h"
 
 #include <errno.h>
@@ -25,7 +26,7 @@ struct request {
 };
 
 /* Around what threads other than the state's own read of it, and around requests. */
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(lock)
 static pthread_cond_t answered = PTHREAD_COND_INITIALIZER;
 
 /* Errors ------------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "callback_internal.h"
 
 #include "arch.h"
+#include "fork_lock.h"
 #include "memory.h"
 #include "native.h"
 
@@ -165,7 +166,7 @@ struct description {
     ffi_type *arguments[];
 };
 
-static pthread_mutex_t descriptions_lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(descriptions_lock)
 static struct description *descriptions;
 
 static bool is_same_native(const ffi_type *a, const ffi_type *b)

@@ -2,6 +2,7 @@
  * an object had before a move stands for the object until that is freed. Never calls Lua. */
 #include "heap_internal.h"
 
+#include "fork_lock.h"
 #include "memory.h"
 #include "slot.h"
 
@@ -11,7 +12,7 @@
 
 enum { SMALLEST_SLAB = 64 << 10, LARGEST_SLAB = 1 << 20, MOST_LOOKS = 64 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(lock)
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* A child of fork must not find it locked by a thread that it does not have. */

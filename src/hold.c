@@ -2,6 +2,7 @@
 #include "hold.h"
 
 #include "call_compile.h"
+#include "fork_lock.h"
 
 #include <lua.h>
 #include <pthread.h>
@@ -11,7 +12,7 @@
 static slot_entry call_held;
 static struct export held = {.thunk = call_held, .name = ""};
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(lock)
 static pthread_cond_t released = PTHREAD_COND_INITIALIZER;
 
 /* Who stops ---------------------------------------------------------------------------------- */

@@ -4,6 +4,7 @@
 #include "call_compile.h"
 #include "cdecl.h"
 #include "debuginfo.h"
+#include "fork_lock.h"
 #include "heap.h"
 #include "image_link.h"
 #include "loader.h"
@@ -22,7 +23,7 @@
 #include <string.h>
 
 /* The mapped images, for image_of_address. */
-static pthread_mutex_t mapped_lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(mapped_lock)
 static pthread_cond_t no_reader = PTHREAD_COND_INITIALIZER;
 static struct image *mapped;
 static uintptr_t mapped_low = UINTPTR_MAX, mapped_high;  /* around all that ever were */

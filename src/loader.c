@@ -23,7 +23,7 @@ static struct {
     pthread_mutex_t lock;
     pthread_cond_t changed;      /* on CLOCK_MONOTONIC */
     struct job *first, **last;
-    unsigned threads, idle;
+    unsigned threads, idle, running;
     pthread_t leader;
     bool is_busy;                /* the leader is inside a job, since: */
     uint64_t begun_ns;
@@ -82,6 +82,7 @@ static void run_first(void)
     queue.is_busy = true;
     queue.begun_ns = now_ns();
     queue.idle--;
+    queue.running++;
     if (queue.first)
         ensure_successor();
     pthread_mutex_unlock(&queue.lock);
@@ -89,6 +90,8 @@ static void run_first(void)
     free(job);
     pthread_mutex_lock(&queue.lock);
     queue.idle++;
+    if (--queue.running == 0)
+        pthread_cond_broadcast(&queue.changed);
     if (pthread_equal(queue.leader, pthread_self()))
         queue.is_busy = false;
 }
@@ -130,6 +133,16 @@ void loader_run(void (*work)(void *context), void *context)
         free(job);
         work(context);
     }
+}
+
+void loader_await_idle(unsigned limit_ms)
+{
+    uint64_t until = now_ns() + limit_ms * (uint64_t)1000000;
+    pthread_once(&queue.once, init_queue);
+    pthread_mutex_lock(&queue.lock);
+    while ((queue.first || queue.running > 0) && now_ns() < until)
+        wait_until(until);
+    pthread_mutex_unlock(&queue.lock);
 }
 
 /* The loader's lock --------------------------------------------------------------------------- */

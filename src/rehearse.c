@@ -1,6 +1,7 @@
 /* rehearse.c: forks, waits, and reads what the copy has to say. */
 #include "rehearse.h"
 
+#include "fork_lock.h"
 #include "loader.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { IDLE_MS = 100 };       /* the loader usually has nothing to do, or closes an image */
 
 struct rehearsal {
     pid_t process;
@@ -85,11 +88,13 @@ struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), voi
     rehearsal->output = memfd_create("hotlua-rehearsal", MFD_CLOEXEC);
     fflush(NULL);            /* what is in the buffers would be written twice */
     pid_t parent = getpid();
+    loader_await_idle(IDLE_MS);
     loader_lock();
     rehearsal->process = rehearsal->output < 0 ? -1 : fork();
     int failure = errno;
     loader_unlock();
     if (rehearsal->process == 0) {
+        fork_lock_reset();
         close(ends[0]);
         set_up_copy(parent, rehearsal->output);
         play_copy(play, context, ends[1]);

@@ -5,6 +5,7 @@
 #include "arch.h"
 #include "call_compile.h"
 #include "call_record.h"
+#include "fork_lock.h"
 #include "memory.h"
 
 #include <pthread.h>
@@ -30,6 +31,7 @@ static void make_lock(void)
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&lock, &recursive);
     pthread_mutexattr_destroy(&recursive);
+    fork_lock_register(&lock, PTHREAD_MUTEX_RECURSIVE);
 }
 
 void slot_lock(void)

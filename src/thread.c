@@ -2,6 +2,7 @@
  * path uses thread.h's inline part only. */
 #include "thread.h"
 
+#include "fork_lock.h"
 #include "guard.h"
 #include "memory.h"
 
@@ -15,7 +16,7 @@
 
 __thread struct thread *thread_self_record;
 
-static pthread_mutex_t threads_lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(threads_lock)
 static struct thread *threads;
 static pthread_key_t thread_key;
 static pthread_once_t once = PTHREAD_ONCE_INIT;

@@ -2,6 +2,8 @@
  * for every library of the process. Adds nothing but the notes. */
 #include "users_noted.h"
 
+#include "fork_lock.h"
+
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -23,7 +25,7 @@ struct note {
     void *argument;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+FORK_LOCK(lock)
 static struct note *notes;
 
 bool noted_find(uintptr_t base, size_t size, struct noted *found)
