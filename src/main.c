@@ -2,6 +2,7 @@
  * in order. Nothing else ends the process. */
 #include "host.h"
 #include "interpreter.h"
+#include "memory.h"
 #include "probe.h"
 #include "stage.h"
 #include "watch.h"
@@ -82,6 +83,10 @@ int main(int argc, char **argv)
         return probe_serve();
     remove_copies();
     atexit(remove_copies);
+    if (!memory_is_ready()) {
+        fputs("hotlua: out of memory\n", stderr);
+        return 1;
+    }
     struct run started = {.argc = argc, .argv = argv};
     int status;
     do {

@@ -90,6 +90,20 @@ static bool fails(const char *name, void *place)
     return true;
 }
 
+/* HOTLUA_FAULT=n: the n-th point of the process, and of those that it starts. */
+__attribute__((constructor)) static void arm_from_environment(void)
+{
+    const char *text = getenv("HOTLUA_FAULT");
+    if (text)
+        fault_arm(atoi(text));
+}
+
+__attribute__((destructor)) static void say_whether_reached(void)
+{
+    if (getenv("HOTLUA_FAULT"))
+        fprintf(stderr, "fault: %s\n", failed_name ? failed_name : "not reached");
+}
+
 /* Blocks ------------------------------------------------------------------------------------- */
 
 static struct block *find_block(const void *memory)
@@ -219,7 +233,6 @@ CALL(int, openat, -1, EMFILE, openat(at, path, flags, mode), int at, const char 
 CALL(int, fcntl, -1, EMFILE, fcntl(descriptor, command, value), int descriptor, int command, long value)
 CALL(ssize_t, read, -1, EIO, read(descriptor, to, size), int descriptor, void *to, size_t size)
 CALL(ssize_t, pread, -1, EIO, pread(descriptor, to, size, at), int descriptor, void *to, size_t size, off_t at)
-CALL(ssize_t, write, -1, ENOSPC, write(descriptor, from, size), int descriptor, const void *from, size_t size)
 CALL(ssize_t, sendfile, -1, EIO, sendfile(to, from, at, size), int to, int from, off_t *at, size_t size)
 CALL(off_t, lseek, -1, EIO, lseek(descriptor, at, from), int descriptor, off_t at, int from)
 CALL(int, ftruncate, -1, ENOSPC, ftruncate(descriptor, size), int descriptor, off_t size)

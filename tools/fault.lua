@@ -324,11 +324,51 @@ local function walk(operation)
   print(("%-10s %5d points, %5d refused, %5d made no difference"):format(operation.name, n - 1, refused, tolerated))
 end
 
+-- A whole process, the first load of which has everything to set up. It ends well, or with status 1 and a message.
+local whole = [[
+local hot = require "hotlua"
+local plugin = hot.load(arg[1])
+assert(plugin.api.version() == 1 and plugin.api.step(3) == 3)
+local report, refusal = plugin:reload()
+assert(report or refusal.error)
+plugin:close()
+print "ended well"
+]]
+
+local function run_whole(n)
+  local command = "HOTLUA_FAULT=%d timeout -k 1 10 %s %s/whole.lua %s 2>&1"
+  local pipe = assert(io.popen(command:format(n, uv.exepath(), directory, path)))
+  local output = pipe:read "a"
+  local _, how, status = pipe:close()
+  local said = output:gsub("fault: [^\n]*\n", "")
+  local is_well = how == "exit" and (status == 0 and said == "ended well\n" or status == 1 and #said > 0)
+  if not is_well then
+    complain({ name = "process" }, n, ("%s %d: %s"):format(how, status, output))
+  end
+  return not output:find "fault: not reached", status == 0
+end
+
+local function walk_process()
+  local n, refused, tolerated = 1, 0, 0
+  put(1)
+  local file <close> = assert(io.open(directory .. "/whole.lua", "w"))
+  file:write(whole)
+  file:close()
+  while true do
+    local is_reached, is_well = run_whole(n)
+    if not is_reached then break end
+    if is_well then tolerated = tolerated + 1 else refused = refused + 1 end
+    n = n + step
+  end
+  print(("%-10s %5d points, %5d refused, %5d made no difference"):format("process", n - 1, refused, tolerated))
+end
+
 fault.fault_arm(0)
 fault.fault_disarm() -- their own compilation is not to fail
 for _, operation in ipairs(operations) do
   if not only or only == operation.name then walk(operation) end
 end
+if not only or only == "process" then walk_process() end
 os.execute("rm -rf " .. directory)
 print(wrong == 0 and "all well" or ("%d wrong"):format(wrong))
 os.exit(wrong == 0)

@@ -1,7 +1,7 @@
 # A second program, build/fault/hotlua-fault, whose own code calls the functions of tools/fault.c in place of these.
 .PHONY: check-fault
 FAULTS = malloc calloc aligned_alloc strdup realloc reallocarray vasprintf asprintf free open openat fcntl read pread \
-         write sendfile lseek ftruncate fstat stat lstat readlink readlinkat realpath mkdtemp flock opendir fdopendir \
+         sendfile lseek ftruncate fstat stat lstat readlink readlinkat realpath mkdtemp flock opendir fdopendir \
          mmap mprotect socketpair send recv poll fork pipe2 eventfd inotify_init1 inotify_add_watch \
          ffi_closure_alloc pthread_create posix_spawn dlopen dlerror
 FAULT_STEP ?= 1
