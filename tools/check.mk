@@ -1,9 +1,10 @@
 # `make check`: everything that the specs alone do not see. Each target may be run by itself.
-.PHONY: check check-warnings check-lint check-calls check-storm check-state check-fault check-asan check-tsan check-valgrind
+.PHONY: check check-warnings check-lint check-calls check-storm check-state check-fault check-soak \
+        check-asan check-tsan check-valgrind
 
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
-	$(MAKE) check-warnings check-lint check-calls check-storm check-state check-fault check-asan check-tsan check-valgrind
+	$(MAKE) check-warnings check-lint check-calls check-storm check-state check-fault check-soak check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
@@ -33,17 +34,20 @@ check-state: all  ## the carry against its model: random pairs of types, other o
 	  $(BUILD)/hotlua test spec/property_spec.lua
 	rm -rf $(BUILD)/pairs
 
+ASAN_QUIET = detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0
 check-asan:       ## the specs of reloads under ASan and UBSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/asan CFLAGS="-O1 -g" \
-	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all
-	ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0 \
-	  $(BUILD)/asan/hotlua test $(SANITIZED)
+	  MODE="-fsanitize=address,undefined -fno-sanitize-recover=undefined" all $(BUILD)/asan/hotlua-fault
+	ASAN_OPTIONS=$(ASAN_QUIET) $(BUILD)/asan/hotlua test $(SANITIZED)
+	ASAN_OPTIONS=$(ASAN_QUIET) $(BUILD)/asan/hotlua-fault tools/fault.lua 7
 
 check-tsan:       ## the thread specs under TSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" MODE="-fsanitize=thread" all
 	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" HOTLUA_STORM=200 $(BUILD)/tsan/hotlua test \
 	  $(patsubst %,spec/%_spec.lua,policy worker symbol group module folder)
 
-check-valgrind:   ## a short run under valgrind
-	valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full --show-leak-kinds=definite \
-	  --suppressions=tools/valgrind.supp $(BUILD)/hotlua tools/short.lua
+VALGRIND = valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full \
+           --show-leak-kinds=definite --suppressions=tools/valgrind.supp
+check-valgrind: all $(BUILD)/hotlua-fault  ## short runs under valgrind
+	$(VALGRIND) $(BUILD)/hotlua tools/short.lua
+	$(VALGRIND) $(BUILD)/hotlua-fault tools/fault.lua 40
