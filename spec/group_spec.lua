@@ -257,6 +257,20 @@ describe("plugins that are linked with each other", function()
     assert.are.equal(1, user:info().generation)
   end)
 
+  it("are unloaded when their users are", function()
+    local library, user = load("", { watch = false })
+    local gone = {}
+    for _, plugin in ipairs { library, user } do
+      plugin:on("unloaded", function() gone[#gone + 1] = plugin.name end)
+    end
+    library:close()
+    assert.error_matches(library.api.part_version, "closed")
+    assert.are.equal(11, user.api.both())
+    user:close()
+    t.await(function() return #gone == 2 end)
+    assert.are.same({ "user", "part" }, gone)
+  end)
+
   it("are loaded in any order of reloads, many times", function()
     local library, user = load("-Wl,-soname,libpart.so", { watch = false, keep = 0 })
     for n = 2, 30 do

@@ -469,14 +469,22 @@ function M.leave_open()
   is_left_open = true
 end
 
---- Unloads every plugin, in the order of loading.
+-- The first that no other plugin is linked with.
+local function next_to_close()
+  for _, owner in ipairs(open) do
+    if not (owner.live and core.is_used(owner.live.handle)) then return owner end
+  end
+  return open[1]
+end
+
+--- Unloads every plugin, in the order of loading; one that others are linked with after those.
 function M.close_all()
   if is_left_open then
     for _, owner in ipairs { table.unpack(open) } do leave(owner) end
     open = {}
     return
   end
-  for _, owner in ipairs { table.unpack(open) } do owner.plugin:close() end
+  while open[1] do next_to_close().plugin:close() end
 end
 
 core.on_close(M.close_all)
