@@ -82,6 +82,16 @@ void carry_free(struct carry *carry)
     free(carry);
 }
 
+/* To ask the kernel which pages were written takes longer than to look at a few. */
+static bool is_worth_asking(const struct carry *carry)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < carry->pair_count; i++)
+        if (!carry->pairs[i].is_ahead && carry->pairs[i].treatment != TREAT_RESET)
+            size += carry->pairs[i].from_size;
+    return size > 16 * 4096;
+}
+
 bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error)
 {
     struct carry_run run = {.carry = carry, .finding = finding, .context = context, .error = error};
@@ -96,8 +106,10 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
         return error_set_stage(error, "carry", "%s: out of memory", carry->new_image->source);
     run.scratch = run.base + CARRY_BLOCK;
     run.initial = run.scratch + CARRY_BLOCK;
-    run.old_written = pristine_ask_written(carry->old_image->pristine);
-    run.new_written = pristine_ask_written(carry->new_image->pristine);
+    if (is_worth_asking(carry)) {
+        run.old_written = pristine_ask_written(carry->old_image->pristine);
+        run.new_written = pristine_ask_written(carry->new_image->pristine);
+    }
     if (carry->is_return)
         pristine_restore_part(carry->new_image->pristine, (const void *)carry->new_symbols.transient.start,
                               (const void *)carry->new_symbols.transient.end);

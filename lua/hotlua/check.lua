@@ -230,7 +230,8 @@ function M.text(diff, old, new)
   add_types(lines, diff.types)
   if diff.migrate then lines[#lines + 1] = "\n-- " .. ("-"):rep(90) .. "\n" .. diff.migrate end
   if diff.compatible then
-    lines[#lines + 1] = "\ncompatible: a reload would take it and lose nothing"
+    local except = #diff.restarted > 0 and " but what threads have of their own" or ""
+    lines[#lines + 1] = "\ncompatible: a reload would take it and lose nothing" .. except
   else
     lines[#lines + 1] = "\nwould be refused:\n  " .. table.concat(diff.reasons, "\n  ")
   end
