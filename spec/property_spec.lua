@@ -133,6 +133,18 @@ local function compare_lists(report, expected, problems)
   end
 end
 
+-- What gets lost hot.check must have said before, of the variable at least; but for numbers that no enumerator has.
+local function compare_check(old, new, report, problems)
+  local may_lose = {}
+  for _, path in ipairs(hot.check(old, new).reset) do may_lose[path:match "^[^.%[]+"] = true end
+  for _, path in ipairs(report.reset) do
+    local why = report.why[path] or ""
+    if not may_lose[path:match "^[^.%[ ]+"] and not why:find "no enumerator" then
+      problems[#problems + 1] = ("%s is reset (%s), of which hot.check said nothing"):format(path, why)
+    end
+  end
+end
+
 -- One file --------------------------------------------------------------------------------------------
 
 local function clone(value)
@@ -293,6 +305,7 @@ local function check_file(number)
   else
     compare_values(plugin, variables, "new", "merged", problems)
     compare_lists(report, expected, problems)
+    compare_check(old, new, report, problems)
     plugin.api.change_more()
     compare_values(plugin, variables, "new", "now", problems)
     check_dump(plugin, new, variables, problems)
