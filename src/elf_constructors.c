@@ -56,8 +56,7 @@ static bool has_only(const struct elf *elf, int tag, int size_tag, uint64_t expe
            (elf->tags[size_tag] == 8 && elf->tags[tag] == expected);
 }
 
-/* Libraries that the host has loaded itself, so that nothing of theirs runs. */
-static bool is_everywhere(const char *library)
+bool elf_is_everywhere(const char *library)
 {
     static const char *const known[] = {
         "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libgcc_s.so.1",
@@ -80,7 +79,7 @@ bool elf_runs_code(const struct elf *elf)
 {
     struct start_files found = {0};
     for (const char **needed = elf->facts->needed; *needed; needed++)
-        if (!is_everywhere(*needed))
+        if (!elf_is_everywhere(*needed))
             return true;
     if (has_resolver(elf) || !find_start_files(elf, &found))
         return true;

@@ -2,6 +2,7 @@
  * copy, which the loader then finds among what it has loaded. */
 #include "image_link.h"
 
+#include "elf_check.h"
 #include "elf_relink.h"
 #include "memory.h"
 #include "slot.h"
@@ -58,7 +59,8 @@ bool image_link(struct image *image, struct image *const *fresh, size_t fresh_co
     struct elf_link links[ELF_MAX_LINKS];
     size_t count = 0;
     for (const char **needed = image->facts.needed; *needed && count < ELF_MAX_LINKS; needed++) {
-        struct image *library = find_library(*needed, fresh, fresh_count);
+        bool is_system = elf_is_everywhere(*needed);
+        struct image *library = is_system ? NULL : find_library(*needed, fresh, fresh_count);
         if (!library)
             continue;
         add_link(image, library);
