@@ -429,7 +429,8 @@ static lua_State *open_thread_state(void)
     if (!L)
         return NULL;
     luaL_openlibs(L);
-    host_open(L);
+    if (!host_open(L))
+        return L;
     lua_getglobal(L, "require");
     lua_pushliteral(L, "luv");
     if (lua_pcall(L, 1, 1, 0) != LUA_OK)
@@ -441,24 +442,40 @@ static lua_State *open_thread_state(void)
 static void close_thread_state(lua_State *L)
 {
     struct host *host = host_of(L);
-    host_close(host);
+    if (host)
+        host_close(host);
     lua_close(L);
-    host_free(host);
+    if (host)
+        host_free(host);
+}
+
+/* The loop takes three descriptors. */
+static bool open_loop(struct host *host)
+{
+    int failure = uv_loop_init(&host->loop);
+    if (failure == 0) {
+        failure = uv_async_init(&host->loop, &host->wake, on_wake);
+        if (failure)
+            uv_loop_close(&host->loop);
+    }
+    if (failure)
+        fprintf(stderr, "hotlua: no event loop: %s\n", uv_strerror(failure));
+    return failure == 0;
 }
 
 struct host *host_open(lua_State *L)
 {
-    struct host *host = calloc(1, sizeof *host);
-    if (!host)
+    struct host *host = memory_take(sizeof *host);
+    if (!open_loop(host)) {
+        free(host);
         return NULL;
+    }
     host->slots.safe_point = call_safe_point;
     host->L = L;
     host->thread = pthread_self();
     host->posted.last = &host->posted.first;
     host->mail.last = &host->mail.first;
     pthread_mutex_init(&host->lock, NULL);
-    uv_loop_init(&host->loop);
-    uv_async_init(&host->loop, &host->wake, on_wake);
     host->wake.data = host;
     uv_unref((uv_handle_t *)&host->wake);
     lua_pushlightuserdata(L, host);

@@ -32,6 +32,8 @@ static int open_core(lua_State *L)
         lua_setmetatable(L, -2);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &closer_key);
         *host = host_open(L);
+        if (!*host)
+            return luaL_error(L, "no event loop for this Lua state");
         lua_getglobal(L, "require");             /* closed after what luv has in this state */
         lua_pushliteral(L, "luv");
         lua_call(L, 1, 0);

@@ -58,9 +58,11 @@ static int run(struct run *run)
         lua_setfield(L, LUA_REGISTRYINDEX, "LUA_NOENV");
     }
     lua_pushcfunction(L, open_protected);
-    run->host = lua_pcall(L, 0, 0, 0) == LUA_OK ? host_open(L) : NULL;
-    if (!run->host) {
+    bool is_open = lua_pcall(L, 0, 0, 0) == LUA_OK;
+    if (!is_open)
         fprintf(stderr, "hotlua: the libraries cannot be opened: %s\n", lua_tostring(L, -1));
+    run->host = is_open ? host_open(L) : NULL;
+    if (!run->host) {
         lua_close(L);
         return 1;
     }

@@ -309,8 +309,12 @@ static void run_state(struct worker *worker, lua_State *L)
     luaL_openlibs(L);
     lua_gc(L, LUA_GCGEN, 0, 0);
     struct host *host = host_open(L);
-    if (!host)
+    if (!host) {
+        lua_pushliteral(L, "no event loop for the worker");
+        set_failure(L, worker);
+        lua_close(L);
         return;
+    }
     lua_pushlightuserdata(L, worker);
     lua_rawsetp(L, LUA_REGISTRYINDEX, &worker_key);
     set_host(worker, host);
