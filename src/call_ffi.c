@@ -5,6 +5,7 @@
 #include "memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 enum { ALIGN = 16 };
 
@@ -37,14 +38,115 @@ static void lay_out(struct signature *signature)
     signature->result_size = round_up(signature->native_result->size) + ALIGN;
 }
 
+/* Where libffi 3.4 writes too much ------------------------------------------------------------ */
+
+#ifdef __x86_64__
+/* It copies the whole of a struct to where the integer register's value is kept. For a struct of an integer
+ * and a floating word whose integer word gets the last integer register, that writes over the first floating
+ * register's. Such an argument goes as what it is for the processor: two scalars. */
+
+enum { INTEGER_REGISTERS = 6, FLOAT_REGISTERS = 8, WORD = 8, MAX_WORDS = 2 };
+
+/* What an argument takes of either kind of register; nothing: it goes on the stack. */
+struct need {
+    unsigned integers, floats;
+    bool is_integer[MAX_WORDS];
+};
+
+static bool is_floating(const ffi_type *type)
+{
+    return type == &ffi_type_float || type == &ffi_type_double || type == &ffi_type_complex_float ||
+           type == &ffi_type_complex_double;
+}
+
+static bool is_extended(const ffi_type *type)
+{
+    return type == &ffi_type_longdouble || type == &ffi_type_complex_longdouble;
+}
+
+static struct need need_of_struct(const ffi_type *type)
+{
+    struct need need = {.integers = 0};
+    size_t end = 0;
+    for (ffi_type **element = type->elements; *element; element++) {
+        size_t place = (end + (*element)->alignment - 1) / (*element)->alignment * (*element)->alignment;
+        if (is_extended(*element))
+            return (struct need){.integers = 0};
+        need.is_integer[place / WORD] |= !is_floating(*element);
+        end = place + (*element)->size;
+    }
+    for (size_t word = 0; word * WORD < type->size; word++)
+        ++*(need.is_integer[word] ? &need.integers : &need.floats);
+    return need;
+}
+
+static struct need need_of(const ffi_type *type)
+{
+    if (is_extended(type) || (type->type == FFI_TYPE_STRUCT && type->size > MAX_WORDS * WORD))
+        return (struct need){.integers = 0};
+    if (type->type == FFI_TYPE_STRUCT)
+        return need_of_struct(type);
+    if (is_floating(type))
+        return (struct need){.floats = (unsigned)(type->size + WORD - 1) / WORD};
+    return (struct need){.integers = 1};
+}
+
+/* Exchange the argument's description for one of each of its words. */
+static void split(struct signature *signature, unsigned index, const struct need *need)
+{
+    ffi_type **types = signature->natives_of_arguments;
+    memmove(&types[index + 2], &types[index + 1], (signature->count - index - 1) * sizeof *types);
+    for (int word = 0; word < MAX_WORDS; word++)
+        types[index + word] = need->is_integer[word] ? &ffi_type_uint64 : &ffi_type_double;
+    signature->split = index + 1;
+}
+
+static void split_mixed(struct signature *signature)
+{
+    const ffi_type *result = signature->native_result;
+    bool is_in_memory = result->type == FFI_TYPE_STRUCT && result->size > MAX_WORDS * WORD;
+    unsigned integers = is_in_memory, floats = 0;
+    for (unsigned i = 0; i < signature->count; i++) {
+        struct need need = need_of(signature->natives_of_arguments[i]);
+        bool fits = integers + need.integers <= INTEGER_REGISTERS && floats + need.floats <= FLOAT_REGISTERS;
+        if (!fits)
+            continue;
+        integers += need.integers;
+        floats += need.floats;
+        if (need.integers == 1 && need.floats == 1 && integers == INTEGER_REGISTERS) {
+            split(signature, i, &need);
+            return;
+        }
+    }
+}
+#else
+static void split_mixed(struct signature *signature)
+{
+    (void)signature;
+}
+#endif
+
+/* Describing and calling --------------------------------------------------------------------- */
+
+static unsigned native_count(const struct signature *signature)
+{
+    return signature->count + (signature->split != 0);
+}
+
+static bool prepare(struct signature *signature, struct error *error)
+{
+    ffi_status status = ffi_prep_cif(&signature->cif, FFI_DEFAULT_ABI, native_count(signature),
+                                     signature->native_result, signature->natives_of_arguments);
+    return status == FFI_OK || error_set(error, "libffi does not take its signature");
+}
+
 bool call_prepare_ffi(struct signature *signature, const struct type *type, struct error *error)
 {
     if (!describe(signature, type, error))
         return false;
     lay_out(signature);
-    ffi_status status = ffi_prep_cif(&signature->cif, FFI_DEFAULT_ABI, signature->count,
-                                     signature->native_result, signature->natives_of_arguments);
-    return status == FFI_OK || error_set(error, "libffi does not take its signature");
+    split_mixed(signature);
+    return prepare(signature, error);
 }
 
 struct signature *call_new(const struct type *type)
@@ -68,7 +170,7 @@ void call_free(struct signature *signature)
 struct signature *call_new_ffi(const struct type *type, struct error *error)
 {
     struct signature *signature = call_new(type);
-    if (call_prepare_ffi(signature, type, error))
+    if (describe(signature, type, error) && prepare(signature, error))
         return signature;
     call_free(signature);
     return NULL;
@@ -79,11 +181,20 @@ ffi_cif *call_ffi_cif(struct signature *signature)
     return &signature->cif;
 }
 
+/* Where the declared arguments are, in the order of their descriptions. */
+static void gather(const struct signature *signature, char *storage, void **values)
+{
+    for (unsigned i = 0; i < signature->count; i++) {
+        *values++ = storage + signature->arguments[i].offset;
+        if (signature->split == i + 1)
+            *values++ = storage + signature->arguments[i].offset + sizeof(uint64_t);
+    }
+}
+
 void call_fixed(void *target, const struct signature *signature, char *storage, void *result)
 {
     void *values[signature->count + 1];
-    for (unsigned i = 0; i < signature->count; i++)
-        values[i] = storage + signature->arguments[i].offset;
+    gather(signature, storage, values);
     ffi_call((ffi_cif *)&signature->cif, FFI_FN(target), result, values);
 }
 
@@ -129,14 +240,16 @@ void call_variadic(void *target, const struct signature *signature, char *storag
                    void *result)
 {
     struct variadic *extra = (struct variadic *)(storage + signature->storage_size);
-    unsigned count = (unsigned)given, declared = signature->count;
+    unsigned declared = native_count(signature);
+    unsigned count = declared + (unsigned)given - signature->count;
     ffi_type *types[count + 1];
     void *values[count + 1];
     ffi_cif cif;
-    for (unsigned i = 0; i < count; i++) {
-        types[i] = i < declared ? signature->natives_of_arguments[i] : extra[i - declared].type;
-        values[i] = i < declared ? storage + signature->arguments[i].offset
-                                 : (char *)&extra[i - declared].pointer;
+    gather(signature, storage, values);
+    memcpy(types, signature->natives_of_arguments, declared * sizeof *types);
+    for (unsigned i = declared; i < count; i++) {
+        types[i] = extra[i - declared].type;
+        values[i] = &extra[i - declared].pointer;
     }
     ffi_prep_cif_var(&cif, FFI_DEFAULT_ABI, declared, count, signature->native_result, types);
     ffi_call(&cif, FFI_FN(target), result, values);

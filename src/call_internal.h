@@ -54,7 +54,8 @@ struct signature {
     const struct type *any_pointer;      /* const void *: for variadic arguments */
     struct native_types *natives;        /* the rest: where libffi is needed */
     ffi_type *native_result;
-    ffi_type **natives_of_arguments;     /* in the same block as this */
+    unsigned split;                      /* this argument, from 1, goes as its two words (0: none) */
+    ffi_type **natives_of_arguments;     /* in the same block as this: as many, one more with `split` */
     ffi_cif cif;
     struct argument arguments[];
 };

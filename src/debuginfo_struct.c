@@ -258,6 +258,7 @@ struct parameters {
     bool is_variadic;
 };
 
+/* To the end: clang puts the entry of `...` behind the body's. */
 static void read_parameters(const struct die *die, struct parameters *parameters)
 {
     struct walk walk;
@@ -265,9 +266,6 @@ static void read_parameters(const struct die *die, struct parameters *parameters
     for (walk_start(&walk, die); walk_next(&walk, &child); walk_skip(&walk, &child)) {
         if (child.tag == DW_TAG_unspecified_parameters)
             parameters->is_variadic = true;
-        if (child.tag == DW_TAG_inlined_subroutine || child.tag == DW_TAG_call_site ||
-            child.tag == DW_TAG_GNU_call_site)
-            break;                            /* only the body follows */
         if (child.tag != DW_TAG_formal_parameter || parameters->count > MAX_PARAMETERS)
             continue;
         parameters->list = list_grow(parameters->list, parameters->count, &parameters->capacity,

@@ -43,6 +43,21 @@ static bool store_top(struct fill *fill, const struct type *type, char *address,
 
 /* Tables to arrays --------------------------------------------------------------------------- */
 
+/* One more than the last element that the table has a value for. Where it has less than `count` without a
+ * hole, what comes behind holes is looked for: { "a", nil, "c" }. */
+static uint64_t length_of(lua_State *L, int index, lua_Integer first, uint64_t count)
+{
+    uint64_t length = lua_rawlen(L, index) + (first == 0);
+    if (length >= count)
+        return length;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        lua_Integer key = lua_isinteger(L, -2) ? lua_tointeger(L, -2) : 0;
+        if (key > 0 && (uint64_t)(key - first) >= length)
+            length = (uint64_t)(key - first) + 1;
+    }
+    return length;
+}
+
 bool object_fill_list(struct fill *fill, int index, const struct type *element, char *address,
                       uint64_t count)
 {
@@ -51,7 +66,7 @@ bool object_fill_list(struct fill *fill, int index, const struct type *element, 
     luaL_checkstack(L, 20, NULL);
     lua_Integer first = lua_rawgeti(L, index, 0) == LUA_TNIL;
     lua_pop(L, 1);
-    uint64_t length = lua_rawlen(L, index) + (first == 0), size = type_complete(element)->size;
+    uint64_t length = length_of(L, index, first, count), size = type_complete(element)->size;
     if (length > count)
         return error_set(fill->error, "too many values: %d for %d elements", (int)length, (int)count);
     for (uint64_t i = 0; i < length; i++) {

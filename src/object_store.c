@@ -269,6 +269,17 @@ static bool store_object(lua_State *L, int index, struct object *object, const s
     return true;
 }
 
+/* Is the first element of the table a record itself, that is, the table a list of them? */
+static bool is_list_of(lua_State *L, int index, const struct type *record)
+{
+    int kind = lua_rawgeti(L, index, 1);
+    const struct object *object = object_test(L, -1);
+    bool is_list = kind == LUA_TTABLE ||
+                   (object && object->class->record && types_same(object->class->record, record));
+    lua_pop(L, 1);
+    return is_list;
+}
+
 /* A table, where C promises not to write: a temporary of as many elements as it has, and a zero one
  * behind them, which ends a list of strings. */
 static bool store_literal(lua_State *L, int index, const struct type *pointer, void **address,
@@ -278,8 +289,7 @@ static bool store_literal(lua_State *L, int index, const struct type *pointer, v
     bool is_record = target->kind == TYPE_STRUCT || target->kind == TYPE_UNION;
     if (target->size == 0 || target->is_incomplete)
         return type_expected(L, index, pointer, error);
-    bool is_one = is_record && lua_rawgeti(L, index, 1) != LUA_TTABLE;
-    lua_settop(L, lua_gettop(L) - is_record);
+    bool is_one = is_record && !is_list_of(L, index, target);
     size_t count = is_one ? 1 : lua_rawlen(L, index);
     struct object *object = object_push_owned(L, target, target->size * count);
     ++*pushed;

@@ -1,10 +1,11 @@
 # `make check`: everything that the specs alone do not see. Each target may be run by itself.
-.PHONY: check check-warnings check-lint check-calls check-storm check-state check-fault check-soak \
+.PHONY: check check-warnings check-lint check-calls check-signatures check-storm check-state check-fault check-soak \
         check-asan check-tsan check-valgrind
 
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
-	$(MAKE) check-warnings check-lint check-calls check-storm check-state check-fault check-soak check-asan check-tsan check-valgrind
+	$(MAKE) check-warnings check-lint check-calls check-signatures check-storm check-state check-fault check-soak \
+	  check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all
@@ -27,6 +28,9 @@ check-calls: all  ## no lock and no atomic read-modify-write in a call (x86-64)
 
 check-storm: all  ## thousands of reloads while threads call
 	HOTLUA_STORM=3000 $(BUILD)/hotlua test spec/worker_spec.lua spec/symbol_spec.lua
+
+check-signatures: all  ## calls of random signatures against C: other ones each time
+	$(MAKE) fuzz-calls SIGNATURES=1000
 
 PAIRS ?= 6000
 check-state: all  ## the carry against its model: random pairs of types, other ones each time

@@ -1,6 +1,6 @@
 # `make fuzz`: coverage-guided, under ASan, for FUZZ_SECONDS each. What breaks is kept as a file in
 # $(BUILD)/fuzz; run the target with that file as argument to see it again.
-.PHONY: fuzz fuzz-elf fuzz-dwarf
+.PHONY: fuzz fuzz-elf fuzz-dwarf fuzz-calls
 FUZZ_SECONDS ?= 60
 FUZZ = $(BUILD)/fuzz
 FUZZ_FLAGS = -std=gnu11 -D_GNU_SOURCE= -O1 -g -fno-strict-aliasing -fsanitize=fuzzer,address,undefined \
@@ -13,6 +13,10 @@ FUZZ_DWARF = $(FUZZ_ELF) $(wildcard src/debuginfo*.c src/types*.c src/cdecl*.c)
 fuzz:             ## fuzz the ELF check and the reader of debug information
 	@sh tools/setup.sh --need check
 	$(MAKE) fuzz-elf fuzz-dwarf
+
+SIGNATURES ?= 10000
+fuzz-calls: all   ## random signatures called from Lua and from C: make fuzz-calls SIGNATURES=500 SEED=7
+	HOTLUA_SIGNATURES=$(SIGNATURES) HOTLUA_SEED=$(or $(SEED),$$(date +%s)) $(BUILD)/hotlua test spec/signature_spec.lua
 
 fuzz-elf: $(FUZZ)/elf_fuzz $(FUZZ)/seeds/made
 	@mkdir -p $(FUZZ)/elf
