@@ -171,6 +171,22 @@ describe("dump and restore", function()
     assert.error_matches(function() t.load(source):restore { never = 3 } end, "no variable 'never'")
   end)
 
+  it("bring texts that stay", function()
+    local source = "const char *label; const char *get(void) { return label; }"
+    local plugin, text = t.load(source), ("x"):rep(50) .. os.time()
+    plugin.api.label = text
+    local fresh = t.load(source)
+    fresh:restore(plugin:dump())
+    plugin:close()
+    text = text:reverse()
+    for i = 1, 3 do
+      collectgarbage()
+      local junk = {}
+      for j = 1, 1000 do junk[j] = ("y"):rep(50) .. i .. j end
+    end
+    assert.are.equal(text:reverse(), fresh.api.get())
+  end)
+
   it("pass over what has no debug information", function()
     local plugin = t.load(t.build("int n; int f(void) { return n; }", "-g0"))
     assert.are.same({}, plugin:dump())

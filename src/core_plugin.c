@@ -215,22 +215,31 @@ static int api_index(lua_State *L)
     return 1;
 }
 
+/* "variable 'limit'", for messages: at each assignment, so it has to be quick. */
+static void name_variable(char what[200], const char *name)
+{
+    size_t length = strnlen(name, 180);
+    memcpy(what, "variable '", 10);
+    memcpy(what + 10, name, length);
+    memcpy(what + 10 + length, "'", 2);
+}
+
 static int api_newindex(lua_State *L)
 {
     struct plugin *plugin;
-    struct error error = {0};
-    int pushed = 0;
+    char what[200];
     const char *name = luaL_checkstring(L, 2);
     struct image *image = upvalue_image(L, &plugin);
     struct cached *cached = find_variable(L, image, name);
     if (!cached)
         return luaL_error(L, "no variable '%s' in %s", name, image->source);
     void *address = variable_address(L, image, &cached->variable);
-    if (!cached->variable.is_writable || cached->variable.type->is_const)
-        return luaL_error(L, "cannot assign to const variable '%s'", name);
-    borrow_check_write(L, plugin, name);
-    if (!object_store(L, 3, cached->variable.type, address, image->plugin, &pushed, &error))
-        return luaL_error(L, "bad value for variable '%s' (%s)", name, error.text);
+    struct origin origin = {
+        .image = image, .plugin = plugin, .variable = cached->variable.name,
+        .is_const = !cached->variable.is_writable,
+    };
+    name_variable(what, name);
+    object_assign(L, 3, cached->variable.type, address, &origin, what);
     return 0;
 }
 

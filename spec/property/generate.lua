@@ -63,10 +63,11 @@ local function random_field(depth)
   return field
 end
 
+-- Its fields up to the one numbered `anonymous` are in a struct without a name.
 local function random_struct(depth)
   local fields = {}
   for i = 1, random(1, 6) do fields[i] = random_field(depth + 1) end
-  return { kind = "struct", tag = new_name "s", fields = fields }
+  return { kind = "struct", tag = new_name "s", fields = fields, anonymous = chance(15) and random(#fields) }
 end
 
 local function random_union()
@@ -164,8 +165,10 @@ local function mutate_struct(struct, depth)
   if chance(40) then table.insert(fields, random(#fields + 1), random_field(depth + 1)) end
   if chance(30) then shuffle(fields) end
   if #fields > 0 and chance(20) then regroup(fields) end
-  if #fields == 0 then fields[1] = random_field(depth + 1) end
-  return { kind = "struct", tag = struct.tag, fields = fields }
+  local has_anonymous = chance(15)
+  -- A further field: the model does not know whether an anonymous struct alone moves anything.
+  if #fields == 0 or has_anonymous or struct.anonymous then fields[#fields + 1] = random_field(depth + 1) end
+  return { kind = "struct", tag = struct.tag, fields = fields, anonymous = has_anonymous and random(#fields) }
 end
 
 local function mutate_union(union)
@@ -387,6 +390,10 @@ local function define(type, lines)
     for i, field in ipairs(type.fields) do
       define(field.type, lines)
       fields[i] = declare(field.type, field.name) .. (field.bits and " : " .. field.bits or "") .. ";"
+    end
+    if type.anonymous then
+      fields[1] = "struct { " .. fields[1]
+      fields[type.anonymous] = fields[type.anonymous] .. " };"
     end
     lines[#lines + 1] = ("%s %s { %s };"):format(type.kind, type.tag, table.concat(fields, " "))
   end
