@@ -162,6 +162,8 @@ describe("an object", function()
     assert.matches("1, 2, 3, 4", tostring(api.numbers))
     assert.matches("struct point %*", tostring(api.get_where()))
     assert.matches("low = 5", tostring(types.bits { low = 5 }))
+    assert.matches("label = 0x10", tostring(types.shape { label = hot.cast("const char *", 16) }))
+    assert.are.equal("struct point *: 0x10", tostring(hot.cast(types["struct point *"], 16)))
     local loop = types.node { 1 }
     loop.next = loop
     assert.matches("struct node", tostring(loop))
@@ -312,6 +314,9 @@ describe("a pointer", function()
     assert.is_true(hot.cast("void *", api.get_where()) == api.get_where())
     assert.are.equal(hot.address(api.where), hot.address(api.get_where()))
     assert.is_false(api.get_where() == nil)
+    assert.is_true(api.get_numbers() == api.numbers)
+    assert.is_true(api.numbers == api.get_numbers())
+    assert.is_false(api.get_numbers() == types.point())
     assert.is_false(types.point { 1 } == types.point { 1 })
   end)
 

@@ -255,14 +255,21 @@ static const struct type *referred(const struct object *object)
     return type->kind == TYPE_POINTER ? type->target->plain : type;
 }
 
+/* Do they mean the same thing at one address? In a comparison with a pointer an array is its first element, too. */
+static bool refer_alike(const struct object *a, const struct object *b)
+{
+    const struct type *x = referred(a), *y = referred(b);
+    if (x == y || x->kind == TYPE_VOID || y->kind == TYPE_VOID || types_same(x, y))
+        return true;
+    if (a->flags & OBJECT_POINTER && y->kind == TYPE_ARRAY)
+        return types_same(x, y->target->plain);
+    return b->flags & OBJECT_POINTER && x->kind == TYPE_ARRAY && types_same(x->target->plain, y);
+}
+
 int object_equal(lua_State *L)
 {
     struct object *a = object_test(L, 1), *b = object_test(L, 2);
     bool is_equal = a && b && identity(L, 1, a) == identity(L, 2, b);
-    if (is_equal) {
-        const struct type *x = referred(a), *y = referred(b);
-        is_equal = x == y || x->kind == TYPE_VOID || y->kind == TYPE_VOID || types_same(x, y);
-    }
-    lua_pushboolean(L, is_equal);
+    lua_pushboolean(L, is_equal && refer_alike(a, b));
     return 1;
 }
