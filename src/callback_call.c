@@ -128,6 +128,35 @@ static void remember_pointer(lua_State *L, struct callback *callback, unsigned n
     lua_replace(shelf, pointer->slot);
 }
 
+/* An object for a pointer into no image is as the one before, but for the address. False: not that simple. */
+static bool push_alike(lua_State *L, const struct callback *callback, unsigned number, void *value)
+{
+    const struct callback_pointer *known = &callback->pointers[number - 1];
+    if (!value || !known->object || known->object->flags != OBJECT_POINTER || known->object->image)
+        return false;
+    struct image *image = image_of_address(value);
+    image_release(image);
+    if (image)
+        return false;
+    struct object *object = lua_newuserdatauv(L, sizeof *object, 1);
+    *object = *known->object;
+    object->address = value;
+    lua_getmetatable(callback->state->shelf, known->slot);
+    lua_xmove(callback->state->shelf, L, 1);
+    lua_setmetatable(L, -2);
+    return true;
+}
+
+static void push_pointer(lua_State *L, struct callback *callback, const struct callback_argument *argument,
+                         const char *place)
+{
+    void *value;
+    memcpy(&value, place, sizeof value);
+    if (!push_alike(L, callback, argument->pointer, value))
+        object_push(L, argument->type, (void *)place, NULL, true);
+    remember_pointer(L, callback, argument->pointer);
+}
+
 static int run_protected(lua_State *L)
 {
     struct invocation *call = lua_touserdata(L, 1);
@@ -136,9 +165,11 @@ static int run_protected(lua_State *L)
     callback_push_slot(L, call->callback->state, call->callback->function);
     for (unsigned i = 0; i < signature->count; i++) {
         const struct callback_argument *argument = &signature->arguments[i];
-        object_push(L, argument->type, (void *)(call->arguments + argument->offset), NULL, true);
+        const char *place = call->arguments + argument->offset;
         if (argument->pointer)
-            remember_pointer(L, call->callback, argument->pointer);
+            push_pointer(L, call->callback, argument, place);
+        else if (!object_push_scalar(L, argument->scalar, place))
+            object_push(L, argument->type, (void *)place, NULL, true);
     }
     lua_call(L, (int)signature->count, !is_void);
     if (!is_void)
