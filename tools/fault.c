@@ -266,6 +266,9 @@ STATUS(pthread_create, EAGAIN, pthread_create(thread, attributes, run, context),
 STATUS(posix_spawn, ENOMEM, posix_spawn(child, path, actions, attributes, arguments, environment), pid_t *child,
        const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
        char *const *arguments, char *const *environment)
+STATUS(posix_spawnp, ENOMEM, posix_spawnp(child, path, actions, attributes, arguments, environment), pid_t *child,
+       const char *path, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attributes,
+       char *const *arguments, char *const *environment)
 
 /* The loader has its own way of telling why. */
 static __thread bool has_loader_failed;

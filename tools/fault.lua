@@ -14,9 +14,12 @@ local path = directory .. "/plugin.so"
 -- Versions ----------------------------------------------------------------------------------------
 
 local source = [[
+#include <hotlua/plugin.h>
 #include <string.h>
 enum mode { IDLE, BUSY, %s };
 struct point { int x, y; %s const char *label; };
+struct session { int id; %s struct session *next; };
+struct session *sessions;
 struct node { struct node *next; struct point at; };
 struct point corner = { 1, 2, .label = "corner" };
 struct node second = { 0, { 3, 4, .label = "second" } }, first = { &second, { 5, 6, .label = "first" } };
@@ -30,16 +33,27 @@ int version(void) { return %d; }
 int step(int by) { calls += by; return calls; }
 struct point where(void) { return corner; }
 double sum(struct point p, double scale) { return (p.x + p.y) * scale; }
+int begin_session(int id)
+{
+    struct session *session = hot_new(struct session);
+    if (session) { session->id = id; session->next = sessions; sessions = session; }
+    return session != 0;
+}
+int session_sum(void) { int sum = 0; for (struct session *s = sessions; s; s = s->next) sum += s->id; return sum; }
+void end_sessions(void)
+{
+    while (sessions) { struct session *gone = sessions; sessions = gone->next; hot_free(gone); }
+}
 int apply(int (*f)(int), int x) { return f(x); }
 ]]
 
 local function compile(i)
   local shape = i % 2 == 0 and "long weight; short flags;" or ""
   local file <close> = assert(io.open(directory .. "/plugin.c", "w"))
-  file:write(source:format(i % 2 == 0 and "ASLEEP" or "AWAY, ASLEEP", shape, 16 + i, i))
+  file:write(source:format(i % 2 == 0 and "ASLEEP" or "AWAY, ASLEEP", shape, shape, 16 + i, i))
   file:close()
-  local command = "%s -g -shared -fPIC -o %s/%d.so %s/plugin.c"
-  assert(os.execute(command:format(os.getenv "CC" or "cc", directory, i, directory)))
+  local command = "%s -g -shared -fPIC -I%sinclude -o %s/%d.so %s/plugin.c"
+  assert(os.execute(command:format(os.getenv "CC" or "cc", arg[0]:match "^(.*)tools/", directory, i, directory)))
 end
 
 for i = 1, 2 do compile(i) end
@@ -128,6 +142,7 @@ local function load_plugin(options)
   plugin = hot.load(path, options)
   local api = plugin.api
   assert(api.step(3) == 3 and api.sum(api.where(), 2) == 6.0)
+  for i = 1, 20 do assert(api.begin_session(i) == 1) end
   api.corner.x = 10
   api.name = "changed"
 end
@@ -141,6 +156,7 @@ local function check_state(i)
   assert(api.version() == i, "not the version that was live")
   assert(api.step(0) == 3 and api.corner.x == 10 and hot.string(api.name) == "changed", "the state has changed")
   assert(hot.string(api.corner.label) == "corner" and api.first.next.at.x == 3, "a pointer was lost")
+  assert(api.session_sum() == 210, "an object was lost")
   assert(api.apply(increment, 4) == 5 and api.sum({ 1, 2 }, 2.0) == 6.0, "a call went wrong")
 end
 
@@ -199,7 +215,7 @@ operations[3] = {
     plugin:on("loaded", function(_, r) report = r end)
     plugin:on("failed", function(r) report = r end)
     put(2)
-    if not task.wait(function() return report end, 300) then return "missed" end
+    if not task.wait(function() return report end, 500) then error("the change was missed", 0) end
     return report.ok and "done" or check_report(report)
   end,
   check = function(outcome)
@@ -257,6 +273,41 @@ operations[6] = {
   check = operations[2].check,
 }
 
+operations[7] = {
+  name = "rehearse",
+  prepare = function()
+    load_plugin { watch = false, rehearse = function(api) assert(api.version() == 1 or api.session_sum() == 210) end }
+    put(2)
+  end,
+  run = operations[2].run,
+  check = operations[2].check,
+}
+
+local function build_command(i)
+  return ("cp %s/%d.so %s.made && mv %s.made %s"):format(directory, i, path, path, path)
+end
+
+-- A watched source changes, a command makes the file anew.
+operations[8] = {
+  name = "build",
+  prepare = function()
+    load_plugin { watch = { directory .. "/plugin.c" }, build = build_command(2) }
+  end,
+  run = function()
+    local report
+    plugin:on("loaded", function(_, r) report = r end)
+    plugin:on("failed", function(r) report = r end)
+    local file <close> = assert(io.open(directory .. "/plugin.c", "w"))
+    file:close()
+    if not task.wait(function() return report end, 500) then error("the change was missed", 0) end
+    return report.ok and "done" or check_report(report)
+  end,
+  check = function(outcome)
+    put(2)
+    operations[3].check(outcome)
+  end,
+}
+
 -- The walk ----------------------------------------------------------------------------------------
 
 local wrong = 0
@@ -273,7 +324,10 @@ end
 
 -- Before the next: nothing of this one is under way.
 local function finish()
-  if plugin then plugin:close() end
+  if plugin then
+    if hot.get "plugin" then plugin.api.end_sessions() end
+    plugin:close()
+  end
   plugin = nil
 end
 

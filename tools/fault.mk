@@ -3,7 +3,7 @@
 FAULTS = malloc calloc aligned_alloc strdup realloc reallocarray vasprintf asprintf free open openat fcntl read pread \
          sendfile lseek ftruncate fstat stat lstat readlink readlinkat realpath mkdtemp flock opendir fdopendir \
          mmap mprotect socketpair send recv poll fork pipe2 eventfd inotify_init1 inotify_add_watch \
-         ffi_closure_alloc pthread_create posix_spawn dlopen dlerror
+         ffi_closure_alloc pthread_create posix_spawn posix_spawnp dlopen dlerror
 FAULT_STEP ?= 1
 
 $(BUILD)/hotlua-fault: $(OBJECTS) $(BUILD)/liblua.a tools/fault.c tools/fault.mk
