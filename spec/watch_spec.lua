@@ -344,8 +344,8 @@ describe("an alarm", function()
   it("rings once, in the order of time, and not when it was stopped", function()
     local rung = {}
     local function ring(name) return function() rung[#rung + 1] = name end end
-    local late <close> = core.alarm(30, ring "late")
-    local stopped = core.alarm(10, ring "stopped")
+    local late <close> = core.alarm(400, ring "late")
+    local stopped = core.alarm(50, ring "stopped")
     local early <close> = core.alarm(5, ring "early")
     assert.is_true(late ~= early)
     stopped:stop()

@@ -95,14 +95,13 @@ local function run_change(owner)
   })
 end
 
-local function recheck_later(owner)
+-- What the file looked like before it was read, as status() has it.
+local function recheck_later(owner, before)
   if owner.is_closed then return end -- nobody would stop the alarm any more
   if owner.recheck then owner.recheck:stop() end
   owner.recheck = core.alarm(recheck_ms, function()
-    local handle = owner.refused or owner.live and owner.live.handle
-    if not owner.is_closed and handle and core.is_outdated(handle) and status(owner.path) then
-      M.on_change(owner, core.now())
-    end
+    local now = status(owner.path)
+    if not owner.is_closed and now and now ~= before then M.on_change(owner, core.now()) end
   end)
 end
 
@@ -118,8 +117,9 @@ local function pump(owner)
       owner.pending = false
       owner.attempt = owner.attempt + 1
       if is_worth_loading(owner) then
+        local before = status(owner.path)
         run_change(owner)
-        recheck_later(owner)
+        recheck_later(owner, before)
       else
         drop_prefetched(owner)
       end

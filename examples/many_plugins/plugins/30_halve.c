@@ -1,0 +1,1 @@
+double apply(double x) { return x / 2; }
