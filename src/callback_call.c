@@ -122,7 +122,7 @@ static void remember_pointer(lua_State *L, struct callback *callback, unsigned n
     struct callback_pointer *pointer = &callback->pointers[number - 1];
     lua_State *shelf = callback->state->shelf;
     pointer->object = object_test(L, -1);
-    pointer->stamp = image_mapped_stamp;
+    pointer->stamp = image_stamp();
     lua_pushvalue(L, -1);
     lua_xmove(L, shelf, 1);
     lua_replace(shelf, pointer->slot);
@@ -266,7 +266,7 @@ static inline bool push_known_pointer(lua_State *L, const struct callback *callb
         lua_pushnil(L);
         return true;
     }
-    if (!known->object || known->object->address != value || known->stamp != image_mapped_stamp)
+    if (!known->object || known->object->address != value || known->stamp != image_stamp())
         return false;
     callback_push_slot(L, callback->state, known->slot);
     return true;

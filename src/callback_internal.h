@@ -18,7 +18,7 @@ struct callback_argument {
 /* The object that Lua got for a pointer last time, and gets again for the same one. */
 struct callback_pointer {
     const struct object *object;         /* NULL: none yet */
-    unsigned stamp;          /* image_mapped_stamp as it was then */
+    unsigned stamp;          /* image_stamp() as it was then */
     int slot;                /* of the object, on the state's shelf */
 };
 

@@ -28,14 +28,14 @@ static pthread_cond_t no_reader = PTHREAD_COND_INITIALIZER;
 static struct image *mapped;
 static uintptr_t mapped_low = UINTPTR_MAX, mapped_high;  /* around all that ever were */
 
-volatile unsigned image_mapped_stamp;
+unsigned image_mapped_stamp;
 
 static void list_add(struct image *image)
 {
     pthread_mutex_lock(&mapped_lock);
     image->next_mapped = mapped;
     mapped = image;
-    image_mapped_stamp++;
+    __atomic_store_n(&image_mapped_stamp, image_mapped_stamp + 1, __ATOMIC_RELEASE);
     if (image->base < mapped_low)
         __atomic_store_n(&mapped_low, image->base, __ATOMIC_RELEASE);
     if (image->base + image->size > mapped_high)
@@ -50,7 +50,7 @@ static void list_remove(struct image *image)
     while (image->readers > 0)
         pthread_cond_wait(&no_reader, &mapped_lock);
     image->is_mapped = false;
-    image_mapped_stamp++;
+    __atomic_store_n(&image_mapped_stamp, image_mapped_stamp + 1, __ATOMIC_RELEASE);
     for (struct image **at = &mapped; *at; at = &(*at)->next_mapped)
         if (*at == image) {
             *at = image->next_mapped;

@@ -133,7 +133,11 @@ struct image **image_list_mapped(void);
 
 /* The mapped image of any plugin that the address lies in, retained; NULL if none. */
 struct image *image_of_address(const void *address);
-/* Another whenever an image was mapped or unmapped: what an address lies in may have changed. */
-extern volatile unsigned image_mapped_stamp;
+/* Another number whenever an image was mapped or unmapped: what an address lies in may have changed. */
+extern unsigned image_mapped_stamp;
+static inline unsigned image_stamp(void)
+{
+    return __atomic_load_n(&image_mapped_stamp, __ATOMIC_ACQUIRE);
+}
 
 #endif
