@@ -251,7 +251,8 @@ static bool leads_to_place(const struct carry_moved *moved, const char *address)
 {
     uint64_t size = moved->program->from_size, offset = (uint64_t)(address - moved->start);
     uint64_t place = offset / size;
-    return heap_has(moved->old, place) || (offset % size == 0 && place > 0 && heap_has(moved->old, place - 1));
+    bool is_behind = offset % size == 0 && place > 0 && heap_has(moved->old, place - 1);
+    return is_behind || heap_has(moved->old, place);
 }
 
 const struct carry_moved *carry_find_moved(struct carry_heap *heap, const char *address)

@@ -15,9 +15,9 @@ enum heap_freed { HEAP_FREED, HEAP_WAS_FREED, HEAP_FOREIGN };
  * asks, which tells whose they are. From any thread. NULL when memory is out. */
 void *heap_allocate(const char *type, size_t size, size_t count);
 /* Free what heap_allocate gave (also by the address that it had before a move). From any thread. Anything
- * else is left alone: was freed (an object's place that is empty now), foreign (not
- * known). `where`: an address of the image that asks; what one frees while the objects move for its sake is free when
- * it is committed. */
+ * else is left alone: was freed (an object's place that is empty now), foreign (not known). `where`: an
+ * address of the image that asks; what one frees while the objects move for its sake is free when it is
+ * committed. */
 enum heap_freed heap_free(void *object, const void *where);
 
 /* The image became the plugin's live one: what it allocated before that joins the plugin's objects. */

@@ -35,7 +35,7 @@ check-signatures: all  ## calls of random signatures against C: other ones each 
 PAIRS ?= 6000
 check-state: all  ## the carry against its model: random pairs of types, other ones each time
 	XDG_CACHE_HOME=$(abspath $(BUILD))/pairs HOTLUA_PAIRS=$(PAIRS) HOTLUA_SEED=$(or $(SEED),$$(date +%s)) \
-	  $(BUILD)/hotlua test spec/property_spec.lua
+	  HOTLUA_GRAPHS=20 $(BUILD)/hotlua test spec/property_spec.lua spec/heap_graph_spec.lua
 	rm -rf $(BUILD)/pairs
 
 ASAN_QUIET = detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0:handle_abort=0
