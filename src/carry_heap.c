@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool no_memory(struct carry_run *run)
+bool carry_heap_no_memory(struct carry_run *run)
 {
     return error_set_stage(run->error, "carry", "%s: out of memory", run->carry->new_image->source);
 }
@@ -115,22 +115,28 @@ void carry_free_addresses(void *list, size_t size)
 
 void *carry_grow_addresses(void *list, size_t size, size_t new_size)
 {
-    void *grown = memory_take(new_size);
+    void *grown = calloc(1, new_size);
+    if (!grown)
+        return NULL;
     if (list)
         memcpy(grown, list, size);
     carry_free_addresses(list, size);
     return grown;
 }
 
-static void add_moved(struct carry_heap *heap, const struct carry_moved *moved)
+static bool add_moved(struct carry_heap *heap, const struct carry_moved *moved)
 {
     if (heap->moved_count == heap->moved_capacity) {
         size_t capacity = heap->moved_capacity ? 2 * heap->moved_capacity : 64;
         size_t size = sizeof *heap->moved;
-        heap->moved = carry_grow_addresses(heap->moved, heap->moved_capacity * size, capacity * size);
+        void *list = carry_grow_addresses(heap->moved, heap->moved_capacity * size, capacity * size);
+        if (!list)
+            return false;
+        heap->moved = list;
         heap->moved_capacity = capacity;
     }
     heap->moved[heap->moved_count++] = *moved;
+    return true;
 }
 
 static bool copy_regions(struct carry_heap *heap, struct carry_kind *plan)
@@ -150,7 +156,10 @@ static bool copy_regions(struct carry_heap *heap, struct carry_kind *plan)
         moved.new = heap_copy_region(region, plan->to);
         if (!moved.new)
             return false;
-        add_moved(heap, &moved);
+        if (!add_moved(heap, &moved)) {
+            heap_abandon(&(struct heap_pair){moved.old, moved.new}, 1);
+            return false;
+        }
     }
     return true;
 }
@@ -166,7 +175,7 @@ static const struct type *coming_layout(const struct carry_heap *heap, const str
 
 /* Where objects were before they moved: a pointer that was taken from what nobody could follow may lead
  * there. */
-static void add_stale(struct carry_heap *heap)
+static bool add_stale(struct carry_heap *heap)
 {
     for (struct heap_region *region = heap->heap->stale; region; region = region->next) {
         struct heap_region *newest = region;
@@ -179,8 +188,10 @@ static void add_stale(struct carry_heap *heap)
             .old = region, .new = newest,
             .program = carry_compile(&heap->carry->compiler, from, from->size, type, type->size),
         };
-        add_moved(heap, &moved);
+        if (!add_moved(heap, &moved))
+            return false;
     }
+    return true;
 }
 
 static int compare_moved(const void *a, const void *b)
@@ -214,7 +225,8 @@ static bool make_copies(struct carry_heap *heap)
     }
     if (heap->moved_count == 0)
         return true;
-    add_stale(heap);
+    if (!add_stale(heap))
+        return false;
     index_moved(heap);
     return true;
 }
@@ -226,12 +238,12 @@ bool carry_heap_begin(struct carry_run *run)
         return true;
     struct carry_heap *heap = calloc(1, sizeof *heap);
     if (!heap)
-        return no_memory(run);
+        return carry_heap_no_memory(run);
     carry->heap = heap;
     heap->carry = carry;
     heap->heap = carry->old_image->heap;
     if (!list_kinds(heap))
-        return no_memory(run);
+        return carry_heap_no_memory(run);
     for (size_t i = 0; i < heap->kind_count; i++)
         plan_kind(heap, &heap->kinds[i]);
     for (size_t i = 0; i < heap->kind_count && !heap->is_moving; i++) {
@@ -241,7 +253,7 @@ bool carry_heap_begin(struct carry_run *run)
     if (!heap->is_moving)
         return true;
     heap_begin_move(heap->heap);
-    return make_copies(heap) || no_memory(run);
+    return make_copies(heap) || carry_heap_no_memory(run);
 }
 
 /* ---- Following pointers ---- */

@@ -37,6 +37,7 @@ struct carry_heap {
     struct carry_patch *patches;         /* of pointers in objects that stay */
     size_t patch_count, patch_capacity;
     bool is_moving, is_patched, is_committed;
+    bool is_short_of_memory;             /* a patch could not be noted */
 };
 
 /* Read the types of what is on the heap, so that the run need not: reads no object. */
@@ -51,6 +52,8 @@ void carry_heap_commit(struct carry_heap *heap);
 /* Undoes everything that was not committed. */
 void carry_heap_free(struct carry_heap *heap);
 
+/* Sets the run's error: memory is out. Returns false. */
+bool carry_heap_no_memory(struct carry_run *run);
 /* Memory that holds addresses of old objects is cleared before it is freed, so that heap_sweep does not find
  * them there. The new memory is zeroed beyond the old. */
 void *carry_grow_addresses(void *list, size_t size, size_t new_size);

@@ -3,8 +3,6 @@
  * nothing can fail any more but what comes after the carry. */
 #include "carry_heap.h"
 
-#include "memory.h"
-
 #include <string.h>
 
 /* ---- Runs of objects ---- */
@@ -96,7 +94,11 @@ static void add_patch(struct carry_heap *heap, const char **place, const char *n
 {
     if (heap->patch_count == heap->patch_capacity) {
         size_t capacity = heap->patch_capacity ? 2 * heap->patch_capacity : 256, size = sizeof *heap->patches;
-        heap->patches = carry_grow_addresses(heap->patches, heap->patch_capacity * size, capacity * size);
+        void *list = carry_grow_addresses(heap->patches, heap->patch_capacity * size, capacity * size);
+        heap->is_short_of_memory |= !list;
+        if (!list)
+            return;
+        heap->patches = list;
         heap->patch_capacity = capacity;
     }
     heap->patches[heap->patch_count++] = (struct carry_patch){place, *place, now};
@@ -236,6 +238,8 @@ bool carry_heap_run(struct carry_run *run)
             return false;
     if (heap && heap->moved_count > 0 && run->carry->is_return)
         follow_own_pointers(run);
+    if (heap && heap->is_short_of_memory)
+        return carry_heap_no_memory(run);
     if (heap)
         apply_patches(heap);
     if (heap && heap->moved_count > 0)
