@@ -2,9 +2,6 @@
  * calls one of them in a call from Lua ends the call, as by a crash, not the program. */
 #include "guard.h"
 
-/* The sanitizers stand there themselves. */
-#if !defined __SANITIZE_THREAD__ && !defined __SANITIZE_ADDRESS__
-
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -44,5 +41,3 @@ INTERPOSED void quick_exit(int status)
     guard_end_call("quick_exit", status, CALLER);
     call_original("quick_exit", status);
 }
-
-#endif
