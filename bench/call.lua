@@ -1,5 +1,5 @@
--- Calls from Lua into C, field reads and callbacks: hotlua beside a Lua C module written by hand (hand.c) and LuaJIT's
--- ffi, in one run. Each figure is the least of several interleaved rounds, in ns for one call.
+-- Calls from Lua into C, field reads and callbacks: hotlua beside a Lua C module written by hand (hand.c) and
+-- LuaJIT's ffi, in one run. Each figure is the least of several interleaved rounds, in ns for one call.
 local hot = require "hotlua"
 local here = arg[0]:match("^(.*)/") or "."
 local cc = os.getenv("CC") or "cc"

@@ -1,5 +1,5 @@
-/* floor.c: the least that a reload can cost: inotify event, copy of the file, dlopen, dlsym, call. No check, no
- * types, no state. Another process renames the file, as a linker does.
+/* floor.c: the least that a reload can cost: inotify event, copy of the file, dlopen, dlsym, call. No check,
+ * no types, no state. Another process renames the file, as a linker does.
  *   floor reload PLUGIN VERSION_A VERSION_B ROUNDS DIRECTORY   prints the median microseconds from the
  *     rename to the first call into the new code
  *   floor rename   for each line "FROM TO": renames, when the other side has gone to sleep, and prints when

@@ -1,5 +1,5 @@
--- A folder of 1,000 plugins of 15 KB: loading all of them beside the bare dynamic loader, and one reload among them
--- beside one of a plugin alone, in one run.
+-- A folder of 1,000 plugins of 15 KB: loading all of them beside the bare dynamic loader, and one reload
+-- among them beside one of a plugin alone, in one run.
 local hot = require "hotlua"
 local core = require "hotlua.core"
 local uv = require "luv"

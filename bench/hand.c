@@ -1,5 +1,5 @@
-/* hand.c: what hotlua's calls are measured against: a Lua C module written by hand, as one would write it with
- * lauxlib. Its functions are those of bench/call.lua's plugin. */
+/* hand.c: what hotlua's calls are measured against: a Lua C module written by hand, as one would write it
+ * with lauxlib. Its functions are those of bench/call.lua's plugin. */
 #include <lauxlib.h>
 #include <lua.h>
 #include <string.h>

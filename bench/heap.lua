@@ -1,6 +1,6 @@
--- A million typed heap objects of 64 bytes whose struct grows to 80, 13 fields: what the reload takes to move them,
--- beside a loop written by hand in C that does the same (new memory, every field, every pointer), in one run. Also
--- the reload of a million objects whose layout stays.
+-- A million typed heap objects of 64 bytes whose struct grows to 80, 13 fields: what the reload takes to move
+-- them, beside a loop written by hand in C that does the same (new memory, every field, every pointer), in
+-- one run. Also the reload of a million objects whose layout stays.
 local hot = require "hotlua"
 local uv = require "luv"
 local here = arg[0]:match("^(.*)/") or "."
@@ -13,8 +13,8 @@ local fields = "int id; short kind, flags; float x, y, z, w; double mass; long s
 local new_fields = "long extra; int id; short kind, flags; float x, y, z, w; double mass, speed; long stamp; " ..
   "int a, b; char tag[8];"
 
--- The plugin: the fields of struct item, its last field, a number that makes the file another. LINK and EACH are
--- replaced where items are linked.
+-- The plugin: the fields of struct item, its last field, a number that makes the file another. LINK and EACH
+-- are replaced where items are linked.
 local source = [[
 #include <hotlua/plugin.h>
 #include <string.h>

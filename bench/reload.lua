@@ -1,5 +1,6 @@
--- From the rename of a plugin's new file to the first call into its code: hotlua beside a bare C program that does
--- nothing but inotify, copy, dlopen, dlsym and call (floor.c), in one run. Also the pause of the loop's thread.
+-- From the rename of a plugin's new file to the first call into its code: hotlua beside a bare C program that
+-- does nothing but inotify, copy, dlopen, dlsym and call (floor.c), in one run. Also the pause of the loop's
+-- thread.
 local hot = require "hotlua"
 local core = require "hotlua.core"
 local uv = require "luv"

@@ -1,6 +1,6 @@
--- What the carry of much state costs, beside C in the same run: a million structs whose layout changed, and 100
--- MB whose did not. The C loop and memcpy write to memory that is there already; so does the carry, whose pages
--- are made ready while the program still runs.
+-- What the carry of much state costs, beside C in the same run: a million structs whose layout changed, and
+-- 100 MB whose did not. The C loop and memcpy write to memory that is there already; so does the carry, whose
+-- pages are made ready while the program still runs.
 local hot = require "hotlua"
 local core = require "hotlua.core"
 local cc = os.getenv("CC") or "cc"

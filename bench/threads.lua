@@ -1,6 +1,6 @@
 -- luacheck: ignore 431/hot 431/threads (the function of the workers has its own)
--- Calls from several threads, with and without reloads meanwhile: hotlua beside a host that takes a pthread rwlock
--- around each call (threads.c), in one run. The callers are workers, the same for both.
+-- Calls from several threads, with and without reloads meanwhile: hotlua beside a host that takes a pthread
+-- rwlock around each call (threads.c), in one run. The callers are workers, the same for both.
 local hot = require "hotlua"
 local uv = require "luv"
 local here = arg[0]:match("^(.*)/") or "."

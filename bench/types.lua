@@ -1,5 +1,6 @@
--- What types cost a reload in which nobody uses them: a plugin of 2,000 functions and structs, beside the same file
--- whose debug information bears another name (as many bytes to copy, no types) and beside the one stripped of it.
+-- What types cost a reload in which nobody uses them: a plugin of 2,000 functions and structs, beside the
+-- same file whose debug information bears another name (as many bytes to copy, no types) and beside the one
+-- stripped of it.
 local hot = require "hotlua"
 local uv = require "luv"
 local cc = os.getenv("CC") or "cc"

@@ -170,7 +170,8 @@ describe("a file cut off", function()
   end)
 end)
 
--- The places of a file whose bytes mean something to whoever loads or reads it: name -> list of { offset, size }.
+-- The places of a file whose bytes mean something to whoever loads or reads it: name -> list of { offset,
+-- size }.
 local function parts(bytes)
   local section_offset = string.unpack("<I8", bytes, 41)
   local segment_size, segment_count, _, section_count, names = string.unpack("<I2I2I2I2I2", bytes, 55)

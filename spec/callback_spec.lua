@@ -1,5 +1,5 @@
--- Lua functions as C function pointers: results and arguments, errors, threads, reloads, and what is left of them
--- when they are freed.
+-- Lua functions as C function pointers: results and arguments, errors, threads, reloads, and what is left of
+-- them when they are freed.
 local hot = require "hotlua"
 local t = require "hotlua.test"
 

@@ -1,5 +1,5 @@
--- Whatever fails in a reload, nothing of it is left: by stages, and with fewer descriptors than are needed. That every
--- single call fails in turn takes another program: make check-fault.
+-- Whatever fails in a reload, nothing of it is left: by stages, and with fewer descriptors than are needed.
+-- That every single call fails in turn takes another program: make check-fault.
 local core = require "hotlua.core"
 local hot = require "hotlua"
 local reload = require "hotlua.reload"

@@ -1,6 +1,6 @@
--- Typed heap objects, drawn at random: a graph of nodes and arrays that changes between reloads of random layouts,
--- some refused, some rolled back, against a model of the same graph in plain integers. HOTLUA_GRAPHS is how many,
--- HOTLUA_SEED which ones.
+-- Typed heap objects, drawn at random: a graph of nodes and arrays that changes between reloads of random
+-- layouts, some refused, some rolled back, against a model of the same graph in plain integers. HOTLUA_GRAPHS
+-- is how many, HOTLUA_SEED which ones.
 local t = require "hotlua.test"
 
 local text = [==[

@@ -1,4 +1,5 @@
--- Thousands of reloads in one process leave nothing behind. In a process of its own, whose memory nobody else uses.
+-- Thousands of reloads in one process leave nothing behind. In a process of its own, whose memory nobody else
+-- uses.
 local t = require "hotlua.test"
 local uv = require "luv"
 
@@ -68,7 +69,8 @@ describe("2,000 reloads", function()
     local directory = t.tmpdir()
     for i = 1, 2 do assert(uv.fs_copyfile(t.build(source:format(i)), ("%s/%d.so"):format(directory, i))) end
     t.write(directory .. "/main.lua", script)
-    -- With one arena: those that threads have of their own grow by megabytes before they stop, and hide what is lost.
+    -- With one arena: those that threads have of their own grow by megabytes before they stop, and hide what
+    -- is lost.
     local command = "MALLOC_ARENA_MAX=1 '%s' %s/main.lua %s 2>&1"
     local pipe = assert(io.popen(command:format(uv.exepath(), directory, directory)))
     local output = pipe:read("a")

@@ -1,5 +1,5 @@
--- C values in Lua: making them, reading and writing their parts, pointers, types, and what happens to views when
--- the memory or the layout behind them goes.
+-- C values in Lua: making them, reading and writing their parts, pointers, types, and what happens to views
+-- when the memory or the layout behind them goes.
 local hot = require "hotlua"
 local t = require "hotlua.test"
 

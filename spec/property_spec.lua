@@ -133,7 +133,8 @@ local function compare_lists(report, expected, problems)
   end
 end
 
--- What gets lost hot.check must have said before, of the variable at least; but for numbers that no enumerator has.
+-- What gets lost hot.check must have said before, of the variable at least; but for numbers that no
+-- enumerator has.
 local function compare_check(old, new, report, problems)
   local may_lose = {}
   for _, path in ipairs(hot.check(old, new).reset) do may_lose[path:match "^[^.%[]+"] = true end

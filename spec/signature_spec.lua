@@ -1,5 +1,5 @@
--- Random signatures with random values: what a C function receives from Lua, and Lua from it, is what a C program sees
--- that makes the same calls. HOTLUA_SIGNATURES functions (100), drawn from HOTLUA_SEED (1).
+-- Random signatures with random values: what a C function receives from Lua, and Lua from it, is what a C
+-- program sees that makes the same calls. HOTLUA_SIGNATURES functions (100), drawn from HOTLUA_SEED (1).
 local t = require "hotlua.test"
 local scope = require "hotlua.test.scope"
 

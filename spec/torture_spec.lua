@@ -1,5 +1,5 @@
--- Every kind of type in every place of a call, as gcc and clang write it with and without optimisation in DWARF 4 and 5,
--- beside a C program that makes the same calls.
+-- Every kind of type in every place of a call, as gcc and clang write it with and without optimisation in
+-- DWARF 4 and 5, beside a C program that makes the same calls.
 local hot = require "hotlua"
 local t = require "hotlua.test"
 local scope = require "hotlua.test.scope"

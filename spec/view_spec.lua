@@ -1,5 +1,5 @@
--- Views of a plugin's memory when its image goes, its layout changes, or the plugin is closed: they follow, or raise
--- an error that says why, and never read memory that was freed.
+-- Views of a plugin's memory when its image goes, its layout changes, or the plugin is closed: they follow,
+-- or raise an error that says why, and never read memory that was freed.
 local hot = require "hotlua"
 local t = require "hotlua.test"
 

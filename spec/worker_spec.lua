@@ -474,8 +474,8 @@ end
 describe("reloads while workers call", function()
   local reloads = tonumber(os.getenv "HOTLUA_STORM") or 300
 
-  -- Calls without a pause; each result tells the count, which must be the next, and the version, which never goes
-  -- back. Returns calls, versions seen.
+  -- Calls without a pause; each result tells the count, which must be the next, and the version, which never
+  -- goes back. Returns calls, versions seen.
   local function storm(name, who)
     local hot = require "hotlua"
     local count, is_over, is_last = hot.get(name).api.count, false, false

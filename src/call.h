@@ -20,8 +20,8 @@ void call_push_function(lua_State *L, void *address, const struct type *type, st
 /* The address of the native function that the Lua function at index calls now; NULL if it is none of ours.
  * Raises if it has gone. */
 void *call_native(lua_State *L, int index);
-/* The same, with its type, for the callable of a function pointer only: a plugin's function is another one after a
- * reload. */
+/* The same, with its type, for the callable of a function pointer only: a plugin's function is another one
+ * after a reload. */
 void *call_native_pointer(lua_State *L, int index, const struct type **type);
 
 /* Make thread-local state and handlers ready for this Lua state. */

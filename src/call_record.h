@@ -26,8 +26,8 @@ struct recorder *recorder_new(unsigned count);
 /* The entry of the slots of a recorded plugin: notes the arguments and calls what is bound. */
 slot_entry call_recorded;
 
-/* Call `each` for the calls of which all arguments are nil, booleans, numbers or strings of up to 4 kB, oldest
- * first. Returns how many others there were. Not while a call is in progress. */
+/* Call `each` for the calls of which all arguments are nil, booleans, numbers or strings of up to 4 kB,
+ * oldest first. Returns how many others there were. Not while a call is in progress. */
 unsigned recorder_each(struct recorder *recorder,
                        void (*each)(void *context, const char *name, const struct recorded_value *values,
                                     unsigned count),

@@ -35,8 +35,8 @@ struct carry *carry_plan(struct image *old_image, struct image *new_image,
 /* Takes back what the plan has copied ahead: the new image has its initial values. */
 void carry_forget_ahead(struct carry *carry);
 /* Carry the values, calling `finding` for each variable or leaf of note. On the owner's thread, with no
- * call inside the old image's plugin running meanwhile. False with error if a value does not fit. Typed heap objects
- * get copies; pointers in those that stay lead to what is new from here on. */
+ * call inside the old image's plugin running meanwhile. False with error if a value does not fit. Typed heap
+ * objects get copies; pointers in those that stay lead to what is new from here on. */
 bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error);
 /* The new image is live: the copies of heap objects take over. */
 void carry_commit(struct carry *carry);

@@ -1,6 +1,6 @@
-/* carry_ahead.c: large variables that go over byte for byte are copied while the program still runs; the kernel
- * notes the pages written meanwhile, and the run copies only those again. Needs Linux 6.7; elsewhere, and where the
- * system forbids it, all is copied in the run. */
+/* carry_ahead.c: large variables that go over byte for byte are copied while the program still runs; the
+ * kernel notes the pages written meanwhile, and the run copies only those again. Needs Linux 6.7; elsewhere,
+ * and where the system forbids it, all is copied in the run. */
 #include "carry_internal.h"
 
 #include "loader.h"

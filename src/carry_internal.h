@@ -239,7 +239,8 @@ extern const char carry_zeros[CARRY_BLOCK];
 /* Carry the pair's value. False: a value does not fit, the error says which. */
 bool carry_merge_pair(struct carry_run *run, const struct carry_pair *pair);
 
-/* `count` elements of any size, one block after the other (carry_large.c). `first`: the number of the first. */
+/* `count` elements of any size, one block after the other (carry_large.c). `first`: the number of the
+ * first. */
 bool carry_elements(struct carry_run *run, const struct carry_program *program, const char *from, char *to,
                     uint64_t first, uint64_t count);
 /* At most CARRY_BLOCK bytes of them on either side. */
@@ -275,8 +276,8 @@ bool carry_do_steps(struct carry_run *run, const struct carry_steps *steps, cons
 enum carry_result carry_do_leaf(struct carry_run *run, const struct carry_step *step,
                                 const char *from,
                                 const char *base, char *to);
-/* Where does the pointer lead in the new image, or among objects that moved? What becomes of it is reported, that it
- * leads elsewhere now if it `is_changed` from its initial value. */
+/* Where does the pointer lead in the new image, or among objects that moved? What becomes of it is reported,
+ * that it leads elsewhere now if it `is_changed` from its initial value. */
 enum carry_pointing carry_follow(struct carry_run *run, const struct carry_step *step, const char **pointer,
                                  bool is_changed);
 /* Is the leaf another than its initial value (NULL: zeros)? */

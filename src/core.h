@@ -36,7 +36,8 @@ struct image *core_check_image(lua_State *L, int index);
 /* The image handle at index, NULL for nil. */
 struct image *core_opt_image(lua_State *L, int index);
 
-/* What a reload does off the loop's thread. A request is read from the table that core.take takes, and shared. */
+/* What a reload does off the loop's thread. A request is read from the table that core.take takes, and
+ * shared. */
 struct request;
 struct load;
 struct request *core_read_request(lua_State *L, int index);
@@ -44,7 +45,8 @@ struct request *core_retain_request(struct request *request);
 void core_release_request(struct request *request);
 /* Do it now, on this thread, whichever that is. */
 struct load *core_run_request(struct request *request);
-/* Push ok, image or nil, and { unchanged, stage, error, bytes, carry, us = { stage = microseconds } }; frees. [-0 +3] */
+/* Push ok, image or nil, and { unchanged, stage, error, bytes, carry, us = { stage = microseconds } }; frees.
+ * [-0 +3] */
 void core_push_load(lua_State *L, struct load *load);
 
 /* How to carry: a mode's name or a list of variables at `index`; free the options after use. */

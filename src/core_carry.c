@@ -140,8 +140,8 @@ static struct carry *check_carry(lua_State *L)
     return handle->carry;
 }
 
-/* core.carry_close(carry): lets go of both images; its findings stay. Heap objects are as before the run unless it was
- * committed. */
+/* core.carry_close(carry): lets go of both images; its findings stay. Heap objects are as before the run
+ * unless it was committed. */
 static int l_carry_close(lua_State *L)
 {
     struct handle *handle = check_handle(L);
@@ -211,8 +211,8 @@ static int l_carry_describe(lua_State *L)
     return 1;
 }
 
-/* core.carry_plan(old, new, mode | names [, is_return]) -> carry | nil, message: for images that are already open.
- * is_return: `new` has been live before, and what it held then still counts. */
+/* core.carry_plan(old, new, mode | names [, is_return]) -> carry | nil, message: for images that are already
+ * open. is_return: `new` has been live before, and what it held then still counts. */
 static int l_carry_plan(lua_State *L)
 {
     struct carry_options options;

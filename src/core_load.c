@@ -1,5 +1,5 @@
-/* core_load.c: the stages of a reload that run off the loop's thread, as jobs that Lua starts or keeps ready: copy,
- * verify, probe, open, the types in use, the plan of the carry; and the closing of an image. */
+/* core_load.c: the stages of a reload that run off the loop's thread, as jobs that Lua starts or keeps ready:
+ * copy, verify, probe, open, the types in use, the plan of the carry; and the closing of an image. */
 #include "core.h"
 
 #include "call_compile.h"
@@ -127,8 +127,8 @@ static void resolve_used(struct image *image, struct image *live)
     }
 }
 
-/* Reading types needs no loaded image: it is done while the probe's process is at work. What it cannot read is
- * said when the image is open. */
+/* Reading types needs no loaded image: it is done while the probe's process is at work. What it cannot read
+ * is said when the image is open. */
 static void read_ahead(struct load *load, const struct image_options *options)
 {
     struct error unread = {0};
@@ -409,8 +409,8 @@ static int l_take(lua_State *L)
     return start(L, 2, take, read_load(L));
 }
 
-/* core.open(request [, f]): probe, open, read the types in use, plan the carry of request.image. Results as of
- * core.take. */
+/* core.open(request [, f]): probe, open, read the types in use, plan the carry of request.image. Results as
+ * of core.take. */
 static int l_open(lua_State *L)
 {
     return start(L, 2, open_image, read_load(L));

@@ -95,8 +95,8 @@ static int l_set_guard(lua_State *L)
     return 0;
 }
 
-/* core.fill_api(handle, api, stamp) -> stamp: add the functions that the table does not have yet; `stamp` is what
- * the last filling returned, nil the first time. */
+/* core.fill_api(handle, api, stamp) -> stamp: add the functions that the table does not have yet; `stamp` is
+ * what the last filling returned, nil the first time. */
 static int l_fill_api(lua_State *L)
 {
     struct plugin *plugin = check_plugin(L, 1);

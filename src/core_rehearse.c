@@ -81,9 +81,9 @@ static bool wait_elsewhere(struct waiting *waiting)
     return !failure;
 }
 
-/* core.rehearse(f, limit_ms [, done]): f() in a forked copy. Returns, or calls done with, how it ended: "spoke", 0,
- * what f returned, output | "exit", status, "", output | "signal", name, "", output | "late", 0, "", output. Returns nil
- * and a message when there can be no copy, "waiting" when done will be called. */
+/* core.rehearse(f, limit_ms [, done]): f() in a forked copy. Returns, or calls done with, how it ended:
+ * "spoke", 0, what f returned, output | "exit", status, "", output | "signal", name, "", output | "late", 0,
+ * "", output. Returns nil and a message when there can be no copy, "waiting" when done will be called. */
 static int l_rehearse(lua_State *L)
 {
     struct error error = {0};
@@ -145,8 +145,8 @@ static void push_call(void *context, const char *name, const struct recorded_val
     lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
 }
 
-/* core.recorded_calls(handle) -> { { name =, n =, argument, … }, … } oldest first, number of those left out because an
- * argument was no plain value */
+/* core.recorded_calls(handle) -> { { name =, n =, argument, … }, … } oldest first, number of those left out
+ * because an argument was no plain value */
 static int l_recorded_calls(lua_State *L)
 {
     struct plugin *plugin = check_plugin(L);

@@ -1,4 +1,5 @@
-/* core_share.c: plugins for Lua states other than the one that loaded them, and stopping those for a reload. */
+/* core_share.c: plugins for Lua states other than the one that loaded them, and stopping those for a
+ * reload. */
 #include "core.h"
 
 #include "hold.h"

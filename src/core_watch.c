@@ -128,9 +128,9 @@ static void on_file(void *context, enum watch_event kind, uint64_t when_ns)
     post(listener, kind, request ? "loading" : NULL, when_ns);
 }
 
-/* handle:prefetch(request, f): begin each change of the file with core.take(request) on the watcher's own thread;
- * the function of the watch gets "loading" as its third argument then, and f(when_ns, ok, image, info) gets what
- * came of it. handle:prefetch(): no longer. */
+/* handle:prefetch(request, f): begin each change of the file with core.take(request) on the watcher's own
+ * thread; the function of the watch gets "loading" as its third argument then, and f(when_ns, ok, image,
+ * info) gets what came of it. handle:prefetch(): no longer. */
 static int l_prefetch(lua_State *L)
 {
     struct listener *listener = *(struct listener **)luaL_checkudata(L, 1, "hotlua.listener");

@@ -50,7 +50,8 @@ bool elf_check_program(const void *bytes, size_t size, const char *name, struct 
                        struct error *error);
 void elf_facts_free(struct elf_facts *facts);
 
-/* Is it one of the system's libraries that every program has, this one too, so that nothing of its runs any more? */
+/* Is it one of the system's libraries that every program has, this one too, so that nothing of its runs any
+ * more? */
 bool elf_is_everywhere(const char *library);
 
 /* The exported symbol of that name, NULL if none. */

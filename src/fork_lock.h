@@ -1,5 +1,5 @@
-/* fork_lock.h: mutexes that a forked copy of the process finds free. The threads that may have held them at that
- * instant are not in the copy. */
+/* fork_lock.h: mutexes that a forked copy of the process finds free. The threads that may have held them at
+ * that instant are not in the copy. */
 #ifndef HOTLUA_FORK_LOCK_H
 #define HOTLUA_FORK_LOCK_H
 

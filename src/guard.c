@@ -86,8 +86,8 @@ static struct image *image_of(const struct frame *frame)
     return frame->image ? frame->image : frame->export->image;
 }
 
-/* The call whose plugin is running on this thread, NULL if it is host code that runs, or if no call from Lua is below
- * those that C made. */
+/* The call whose plugin is running on this thread, NULL if it is host code that runs, or if no call from Lua
+ * is below those that C made. */
 static struct frame *running_frame(struct thread *thread)
 {
     if (!thread || thread->top == thread->frames)

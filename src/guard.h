@@ -42,8 +42,9 @@ const struct crash *guard_crash(void);
 /* "SIGSEGV", "SIGABRT" ... ; "timeout" for a time limit. */
 const char *guard_signal_name(const struct crash *crash);
 
-/* Code at `caller` calls the C library's `function` ("exit", "_exit" ...). Does not return when that is a plugin in a call
- * that a crash would not get through either: the call ends as by a crash. Otherwise nothing happens. */
+/* Code at `caller` calls the C library's `function` ("exit", "_exit" ...). Does not return when that is a
+ * plugin in a call that a crash would not get through either: the call ends as by a crash. Otherwise nothing
+ * happens. */
 void guard_end_call(const char *function, int status, void *caller);
 
 /* guard_timer.c: the call of `frame` may take that long. A call inside one that has a limit has none

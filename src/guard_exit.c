@@ -1,5 +1,5 @@
-/* guard_exit.c: stands before exit, _exit, _Exit and quick_exit for every library of the process. A plugin that
- * calls one of them in a call from Lua ends the call, as by a crash, not the program. */
+/* guard_exit.c: stands before exit, _exit, _Exit and quick_exit for every library of the process. A plugin
+ * that calls one of them in a call from Lua ends the call, as by a crash, not the program. */
 #include "guard.h"
 
 #include <dlfcn.h>

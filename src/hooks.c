@@ -1,5 +1,5 @@
-/* hooks.c: events and log lines that plugins raise. On the thread of the Lua state that loaded the plugin they are
- * delivered at once; from elsewhere they are posted. Never lets a Lua error into plugin code. */
+/* hooks.c: events and log lines that plugins raise. On the thread of the Lua state that loaded the plugin
+ * they are delivered at once; from elsewhere they are posted. Never lets a Lua error into plugin code. */
 #include "hooks.h"
 
 #include "heap.h"

@@ -49,8 +49,8 @@ struct host {
 
 static const char host_key = 0;          /* its address is the registry key */
 
-/* A processor that sleeps takes as long to wake as a small reload takes in all. So for this long after a job has
- * begun the loop, where it has nothing else to do, looks for its result instead of sleeping. */
+/* A processor that sleeps takes as long to wake as a small reload takes in all. So for this long after a job
+ * has begun the loop, where it has nothing else to do, looks for its result instead of sleeping. */
 enum { SPIN_NS = 1000 * 1000 };
 
 /* The signal that asked the program to end, 0: none; and whom to interrupt. */

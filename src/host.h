@@ -55,8 +55,8 @@ void host_drain(struct host *host, lua_State *L);
 void host_work(struct host *host, void (*work)(void *context),
                void (*done)(lua_State *L, void *context), void *context);
 
-/* From any thread: a job that will end with a host_post begins, on a thread of somebody else's. Its delivery calls
- * host_end_job. The loop stays awake a moment for it; host_close waits for it. */
+/* From any thread: a job that will end with a host_post begins, on a thread of somebody else's. Its delivery
+ * calls host_end_job. The loop stays awake a moment for it; host_close waits for it. */
 void host_begin_job(struct host *host);
 void host_end_job(struct host *host);
 

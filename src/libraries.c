@@ -1,5 +1,5 @@
-/* libraries.c: luaL_openlibs in the place of Lua's own, so that hotlua is found in every Lua state of the process,
- * whoever makes it. Opens nothing of hotlua by itself: `require` does. */
+/* libraries.c: luaL_openlibs in the place of Lua's own, so that hotlua is found in every Lua state of the
+ * process, whoever makes it. Opens nothing of hotlua by itself: `require` does. */
 #include "builtin.h"
 #include "core.h"
 #include "host.h"

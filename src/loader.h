@@ -8,8 +8,8 @@
  * nobody else. Never blocks. The threads are not in a forked child: there, do the work directly. */
 void loader_run(void (*work)(void *context), void *context);
 
-/* Wait until no job is in progress or waiting, at most `limit_ms`: before a fork, of which the loader's threads are not
- * part. */
+/* Wait until no job is in progress or waiting, at most `limit_ms`: before a fork, of which the loader's
+ * threads are not part. */
 void loader_await_idle(unsigned limit_ms);
 
 /* The lock around dlopen, dlclose, dl_iterate_phdr and fork: a fork while another thread is inside

@@ -1,6 +1,7 @@
-/* memory.h: pieces of memory that have to be had, because the work in progress has no way back: list cells, names,
- * messages between threads. When the allocator has no more, the reserve is given up for them; what is begun after that
- * is refused until there is a reserve again. Anything whose size a file decides is asked for elsewhere, and may fail. */
+/* memory.h: pieces of memory that have to be had, because the work in progress has no way back: list cells,
+ * names, messages between threads. When the allocator has no more, the reserve is given up for them; what is
+ * begun after that is refused until there is a reserve again. Anything whose size a file decides is asked for
+ * elsewhere, and may fail. */
 #ifndef HOTLUA_MEMORY_H
 #define HOTLUA_MEMORY_H
 

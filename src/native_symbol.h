@@ -26,7 +26,8 @@ void native_symbol_entry(void);
 
 /* Has any? */
 bool native_symbol_any_use(void);
-/* The plugins that this image's code has asked for functions of, one after the other: NULL starts and ends. */
+/* The plugins that this image's code has asked for functions of, one after the other: NULL starts and
+ * ends. */
 struct plugin *native_symbol_next_used(const struct image *image, const struct plugin *after);
 /* Forget what an image that goes has asked for. */
 void native_symbol_forget(const struct image *image);

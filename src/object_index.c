@@ -255,7 +255,8 @@ static const struct type *referred(const struct object *object)
     return type->kind == TYPE_POINTER ? type->target->plain : type;
 }
 
-/* Do they mean the same thing at one address? In a comparison with a pointer an array is its first element, too. */
+/* Do they mean the same thing at one address? In a comparison with a pointer an array is its first element,
+ * too. */
 static bool refer_alike(const struct object *a, const struct object *b)
 {
     const struct type *x = referred(a), *y = referred(b);

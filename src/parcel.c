@@ -1,5 +1,5 @@
-/* parcel.c: Lua values as bytes: a letter for the kind, then the value. Holds nothing of the state that it was
- * packed in. */
+/* parcel.c: Lua values as bytes: a letter for the kind, then the value. Holds nothing of the state that it
+ * was packed in. */
 #include "parcel.h"
 
 #include "memory.h"

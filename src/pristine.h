@@ -10,8 +10,8 @@
 struct image;
 struct pristine;
 
-/* Remember the writable segments of the image just opened; `*taken` stays NULL when it has none. Pages that are still
- * the file's are not copied: image->stage has to live as long. False: out of memory. */
+/* Remember the writable segments of the image just opened; `*taken` stays NULL when it has none. Pages that
+ * are still the file's are not copied: image->stage has to live as long. False: out of memory. */
 bool pristine_take(const struct image *image, struct pristine **taken);
 void pristine_free(struct pristine *pristine);
 

@@ -1,7 +1,7 @@
 /* probe_internal.h: what the host and the probe's helper process tell each other; only for probe*.c.
  *
- * The helper forks a child ahead of time, which waits for a path. A child that comes to its end well tells the
- * host so itself; the helper tells when one did not, and forks the next. */
+ * The helper forks a child ahead of time, which waits for a path. A child that comes to its end well tells
+ * the host so itself; the helper tells when one did not, and forks the next. */
 #ifndef HOTLUA_PROBE_INTERNAL_H
 #define HOTLUA_PROBE_INTERNAL_H
 

@@ -23,10 +23,11 @@ enum { REHEARSAL_OUTPUT = 65536 };
 
 struct rehearsal;
 
-/* Fork. In the copy `play(context)` runs, on this thread, which is its only one; the text that it returns (malloc'ed)
- * goes back, and the copy is gone, by _exit alone: no exit handler runs, nothing is flushed or closed that it shares with
- * this process. Its stdin is empty, its stdout and stderr are kept for the result. Holds this thread for the fork only.
- * NULL with error when there is no memory, process or descriptor for it. */
+/* Fork. In the copy `play(context)` runs, on this thread, which is its only one; the text that it returns
+ * (malloc'ed) goes back, and the copy is gone, by _exit alone: no exit handler runs, nothing is flushed or
+ * closed that it shares with this process. Its stdin is empty, its stdout and stderr are kept for the result.
+ * Holds this thread for the fork only. NULL with error when there is no memory, process or descriptor for
+ * it. */
 struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), void *context, struct error *error);
 /* Wait until it has ended, or end it after `limit_ms`; frees. Any thread. */
 struct rehearsal_result rehearse_end(struct rehearsal *rehearsal, unsigned limit_ms);

@@ -48,8 +48,8 @@ static inline struct thread *thread_self(void)
     return __builtin_expect(thread != NULL, 1) ? thread : thread_register();
 }
 
-/* The marks that other threads look at. Release and acquire are plain moves on x86-64; that a mark is seen in time
- * is thread_barrier's work. */
+/* The marks that other threads look at. Release and acquire are plain moves on x86-64; that a mark is seen in
+ * time is thread_barrier's work. */
 static inline void thread_set_top(struct thread *thread, struct frame *top)
 {
     __atomic_store_n(&thread->top, top, __ATOMIC_RELEASE);
@@ -123,8 +123,8 @@ void thread_barrier(void);
  * so that a call which began before is seen. The image must not be bound any more. */
 bool thread_is_inside(const struct image *image);
 
-/* Is another thread than the calling one inside a call of this image, which must be mapped? Then `who` says which,
- * and in which function. Issues a membarrier. */
+/* Is another thread than the calling one inside a call of this image, which must be mapped? Then `who` says
+ * which, and in which function. Issues a membarrier. */
 bool thread_is_other_inside(const struct image *image, char *who, size_t size);
 
 /* How many frames of this image the calling thread itself has. */

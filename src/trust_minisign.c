@@ -1,5 +1,5 @@
-/* trust_minisign.c: signatures of minisign, legacy and prehashed, with libsodium. Reads no more of a file than
- * a signature may be long. */
+/* trust_minisign.c: signatures of minisign, legacy and prehashed, with libsodium. Reads no more of a file
+ * than a signature may be long. */
 #include "trust.h"
 
 #include <errno.h>

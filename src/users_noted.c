@@ -1,5 +1,5 @@
-/* users_noted.c: stands before pthread_create, thrd_create, pthread_key_create, pthread_key_delete and on_exit,
- * for every library of the process. Adds nothing but the notes. */
+/* users_noted.c: stands before pthread_create, thrd_create, pthread_key_create, pthread_key_delete and
+ * on_exit, for every library of the process. Adds nothing but the notes. */
 #include "users_noted.h"
 
 #include "fork_lock.h"

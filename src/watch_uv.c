@@ -1,5 +1,5 @@
-/* watch_uv.c: watches where there is no inotify. libuv's fs events are hints to look; a look at everything now
- * and then finds what they miss (links re-pointed, directories made anew); and since neither tells when a
+/* watch_uv.c: watches where there is no inotify. libuv's fs events are hints to look; a look at everything
+ * now and then finds what they miss (links re-pointed, directories made anew); and since neither tells when a
  * writer is done, a change counts once the file has been the same for a settle time. */
 #include "watch_internal.h"
 

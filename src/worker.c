@@ -1,5 +1,5 @@
-/* worker.c: a thread with a Lua state of its own, and the two queues between it and the state that started it.
- * Neither side ever touches the other's Lua state: values travel as parcels. */
+/* worker.c: a thread with a Lua state of its own, and the two queues between it and the state that started
+ * it. Neither side ever touches the other's Lua state: values travel as parcels. */
 #include "worker.h"
 
 #include "host.h"
@@ -347,8 +347,8 @@ static void *run(void *context)
     return NULL;
 }
 
-/* core.worker_start(name, f, ...) -> handle: runs hotlua.worker's run(...) in a new thread. In the loop, f gets
- * what it reports, and last "ended", ok, results... */
+/* core.worker_start(name, f, ...) -> handle: runs hotlua.worker's run(...) in a new thread. In the loop, f
+ * gets what it reports, and last "ended", ok, results... */
 static int l_worker_start(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);

@@ -1,5 +1,6 @@
-/* worker.h (Lua-facing): threads with a Lua state, a host and a loop of their own, and the letters between one
- * and the state that started it. What is said in letters, and when a worker ends, is lua/hotlua/worker.lua's. */
+/* worker.h (Lua-facing): threads with a Lua state, a host and a loop of their own, and the letters between
+ * one and the state that started it. What is said in letters, and when a worker ends, is
+ * lua/hotlua/worker.lua's. */
 #ifndef HOTLUA_WORKER_H
 #define HOTLUA_WORKER_H
 

@@ -1,6 +1,6 @@
-/* fault.c: makes the n-th allocation or system call of the program's own code fail. Part of no program that is
- * shipped: tools/fault.mk links it in place of the functions named at the end. The program's Lua code reaches what is
- * exported here through hot.self(). */
+/* fault.c: makes the n-th allocation or system call of the program's own code fail. Part of no program that
+ * is shipped: tools/fault.mk links it in place of the functions named at the end. The program's Lua code
+ * reaches what is exported here through hot.self(). */
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>

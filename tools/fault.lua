@@ -1,6 +1,7 @@
---- Makes every allocation and every system call of a reload fail, one after the other, and compares what is left with
---- what was before. Runs in build/hotlua-fault (tools/fault.mk): hotlua-fault tools/fault.lua [step [operation]]
---- tries every step-th point, of all operations or of one. Exit status 1 when anything was wrong.
+--- Makes every allocation and every system call of a reload fail, one after the other, and compares what is
+--- left with what was before. Runs in build/hotlua-fault (tools/fault.mk): hotlua-fault tools/fault.lua [step
+--- [operation]] tries every step-th point, of all operations or of one. Exit status 1 when anything was
+--- wrong.
 local core = require "hotlua.core"
 local hot = require "hotlua"
 local task = require "hotlua.task"
@@ -378,7 +379,8 @@ local function walk(operation)
   print(("%-10s %5d points, %5d refused, %5d made no difference"):format(operation.name, n - 1, refused, tolerated))
 end
 
--- A whole process, the first load of which has everything to set up. It ends well, or with status 1 and a message.
+-- A whole process, the first load of which has everything to set up. It ends well, or with status 1 and a
+-- message.
 local whole = [[
 local hot = require "hotlua"
 local plugin = hot.load(arg[1])

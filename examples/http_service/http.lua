@@ -10,8 +10,8 @@ local function answer(status, kind, body, is_last)
     status, reasons[status] or "Status", kind, #body, is_last and "Connection: close\r\n" or "", body)
 end
 
--- One request from the front of the text. Returns method, path, body, is_last and the rest; nil when more has to come;
--- false when it is none.
+-- One request from the front of the text. Returns method, path, body, is_last and the rest; nil when more has
+-- to come; false when it is none.
 local function take_request(text)
   local head, start = text:match("^(.-)\r\n\r\n()")
   if not head then return nil end

@@ -1,5 +1,6 @@
--- Two threads add shapes without a pause and say every half second how far they are. Edit area_of in plugins/shapes.c
--- while they run: their next calls are the new code's, and no shape is lost. `main.lua SECONDS` ends by itself.
+-- Two threads add shapes without a pause and say every half second how far they are. Edit area_of in
+-- plugins/shapes.c while they run: their next calls are the new code's, and no shape is lost. `main.lua
+-- SECONDS` ends by itself.
 local hot = require "hotlua"
 
 local here = arg[0]:match("^(.*)/") or "."

@@ -60,10 +60,10 @@ static inline void hot_log(const char *level, const char *format, ...)
         fprintf(stderr, "%s: %s\n", level, text);
 }
 
-/* Typed heap objects, zeroed: when the layout of their type changes, a reload moves each to the new layout, and
- * typed pointers to it follow. `type` is one that the debug info names: struct session, session_t, struct entry *.
- * NULL when memory is out. They go with hot_free, or with the plugin. From any thread. Without a host: calloc and
- * free.
+/* Typed heap objects, zeroed: when the layout of their type changes, a reload moves each to the new layout,
+ * and typed pointers to it follow. `type` is one that the debug info names: struct session, session_t, struct
+ * entry *. NULL when memory is out. They go with hot_free, or with the plugin. From any thread. Without a
+ * host: calloc and free.
  *     struct session *s = hot_new(struct session); ... hot_free(s); */
 #define hot_new(type) hot_new_array(type, 1)
 #define hot_new_array(type, count) ((type *)hot_allocate(#type, sizeof(type), (count)))
@@ -73,8 +73,8 @@ static inline void *hot_allocate(const char *type, size_t size, size_t count)
     return hot_host_allocate ? hot_host_allocate(type, size, count) : calloc(count, size);
 }
 
-/* Anything else than an object of hot_new or hot_new_array, and one that was freed already, is left alone with an
- * error in the host's log. NULL is fine. */
+/* Anything else than an object of hot_new or hot_new_array, and one that was freed already, is left alone
+ * with an error in the host's log. NULL is fine. */
 static inline void hot_free(void *object)
 {
     if (hot_host_free)
@@ -84,9 +84,9 @@ static inline void hot_free(void *object)
 }
 
 /* The address of another plugin's function that stays valid across reloads: calls through it go to the
- * live image, from any thread, also one that the plugin started itself. While the function or its plugin is gone a
- * call gives 0 (the host says so once, on stderr). NULL when there is no such plugin or function now, and without a
- * host. Ask once and keep it:
+ * live image, from any thread, also one that the plugin started itself. While the function or its plugin is
+ * gone a call gives 0 (the host says so once, on stderr). NULL when there is no such plugin or function now,
+ * and without a host. Ask once and keep it:
  *     static int (*distance)(int, int);
  *     distance = (int (*)(int, int))hot_symbol("physics", "distance"); */
 static inline void *hot_symbol(const char *plugin, const char *name)

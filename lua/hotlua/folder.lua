@@ -15,8 +15,8 @@ local function is_plugin_name(name)
   return name:match("%.so$") ~= nil and name:sub(1, 1) ~= "."
 end
 
--- Options of one member: the user's, named after its file. Each has a watch of its own, for which the watcher needs
--- nothing more than it has for the folder.
+-- Options of one member: the user's, named after its file. Each has a watch of its own, for which the watcher
+-- needs nothing more than it has for the folder.
 local function member_options(self, name)
   local options = {}
   for key, value in pairs(self.options) do options[key] = value end

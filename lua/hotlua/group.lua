@@ -236,8 +236,8 @@ function plugin.is_linked(owner)
   return #linked(owner) > 1
 end
 
---- A change of a plugin that is linked with others: what else of them changes within some ms is part of the same
---- reload. False: it is linked with none.
+--- A change of a plugin that is linked with others: what else of them changes within some ms is part of the
+--- same reload. False: it is linked with none.
 function plugin.on_linked_change(owner, seen)
   local owners = linked(owner)
   if #owners < 2 then return false end

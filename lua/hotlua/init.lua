@@ -46,7 +46,8 @@ end
 
 local self_object
 
---- The running program's own exported symbols, as a plugin-like object with `api`, `types`, `enums` and `exports()`.
+--- The running program's own exported symbols, as a plugin-like object with `api`, `types`, `enums` and
+--- `exports()`.
 function M.self()
   if self_object then return self_object end
   local handle, message = core.self()
@@ -93,8 +94,8 @@ end
 --- Runs the event loop until hot.stop(), SIGINT or SIGTERM. Watched plugins keep it going.
 M.run = worker.run_loop
 
---- The event loop's `uv_loop_t *`, for plugins that call libuv themselves. Handles that they make there keep their
---- image mapped until they are closed.
+--- The event loop's `uv_loop_t *`, for plugins that call libuv themselves. Handles that they make there keep
+--- their image mapped until they are closed.
 function M.loop()
   return core.cast("void *", core.loop_address())
 end

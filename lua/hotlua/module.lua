@@ -1,5 +1,6 @@
---- hot.module: `require` for Lua modules that reload when their file changes. The new chunk is compiled and run apart;
---- only when it has succeeded are its functions and fields moved into the module that others already hold.
+--- hot.module: `require` for Lua modules that reload when their file changes. The new chunk is compiled and
+--- run apart; only when it has succeeded are its functions and fields moved into the module that others
+--- already hold.
 local core = require "hotlua.core"
 local task = require "hotlua.task"
 local uv = require "luv"
@@ -59,7 +60,8 @@ local function is_state(value)
   return type(value) ~= "function"
 end
 
--- Which upvalues of the new functions are to be joined with the old ones. Computed before anything is changed.
+-- Which upvalues of the new functions are to be joined with the old ones. Computed before anything is
+-- changed.
 local function plan_joins(old_functions, new_functions, source)
   local old = upvalues_by_name(old_functions, source)
   local joins = {}
@@ -77,8 +79,8 @@ local function plan_joins(old_functions, new_functions, source)
   return joins
 end
 
--- Moves the fields of `new` into `old`, nested tables in place so that who holds one keeps it. `undo` records how to
--- put everything back.
+-- Moves the fields of `new` into `old`, nested tables in place so that who holds one keeps it. `undo` records
+-- how to put everything back.
 local function merge(old, new, undo, merged)
   if merged[new] then return end
   merged[new] = old
@@ -176,7 +178,8 @@ local function run_chunk(name, path)
   return result
 end
 
--- Phase one makes the new table without touching the old; phase two moves it over, and undoes itself on an error.
+-- Phase one makes the new table without touching the old; phase two moves it over, and undoes itself on an
+-- error.
 local function reload(record)
   local new = run_chunk(record.name, record.path)
   local old = record.table
@@ -208,9 +211,9 @@ local function reload_or_keep(record)
   if not ok then task.on_error(message, ("hot.module '%s' stays as it was"):format(record.name)) end
 end
 
---- Loads a Lua module as `require` does, and again whenever its file changes: fields are replaced all at once, `local`
---- state is kept through upvalues of the same name, and an error leaves the old module as it was. `on_reload(old)` of
---- the new module gets a copy of the old table.
+--- Loads a Lua module as `require` does, and again whenever its file changes: fields are replaced all at
+--- once, `local` state is kept through upvalues of the same name, and an error leaves the old module as it
+--- was. `on_reload(old)` of the new module gets a copy of the old table.
 --- @param name string as for `require`
 --- @return table module
 function M.load(name)

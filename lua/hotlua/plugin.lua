@@ -76,8 +76,8 @@ local function finish_prefetched(owner, seen, ok, handle, info)
   if prefetched.when_done then prefetched.when_done() end
 end
 
--- Have the watcher begin the next change by itself, where nobody has to be asked before the image is open: that
--- saves waking one thread after another. Called whenever what such a load depends on may have changed.
+-- Have the watcher begin the next change by itself, where nobody has to be asked before the image is open:
+-- that saves waking one thread after another. Called whenever what such a load depends on may have changed.
 local function arm(owner)
   if not owner.watch then return end
   local is_free = not owner.busy and not owner.is_building and not owner.on_group_change and not M.is_linked(owner)
@@ -374,7 +374,8 @@ local function new_owner(path, options)
   return owner
 end
 
--- The image that was live in the state before this one is live here; a file that has changed since is a reload.
+-- The image that was live in the state before this one is live here; a file that has changed since is a
+-- reload.
 local function take_up(owner, handle)
   owner.generation = core.image_info(handle).generation
   owner.live = new_image(handle, owner.plugin, owner.generation)

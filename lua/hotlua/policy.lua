@@ -7,8 +7,8 @@ function M.immediate(_)
   return true
 end
 
---- Takes every change at once, and does not stop the calls of other threads for it where nothing is carried: with
---- carry = "none" and no migrate. Each call runs in the old image or in the new one, as it comes.
+--- Takes every change at once, and does not stop the calls of other threads for it where nothing is carried:
+--- with carry = "none" and no migrate. Each call runs in the old image or in the new one, as it comes.
 function M.no_stop(change)
   change.stops_threads = false
   return true

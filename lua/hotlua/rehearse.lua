@@ -1,5 +1,5 @@
---- Rehearsals: a reload tried in a forked copy of the process, which then is gone. What crashes, hangs or exits there
---- does so there only.
+--- Rehearsals: a reload tried in a forked copy of the process, which then is gone. What crashes, hangs or
+--- exits there does so there only.
 local core = require "hotlua.core"
 local event = require "hotlua.event"
 local task = require "hotlua.task"

@@ -327,8 +327,8 @@ local function needs_stop(self)
   return not no_stop or brings_state(self)
 end
 
--- Stops the calls of other threads into these plugins until M.release. Where a thread stays inside, the reload is
--- put off: nothing is wrong with the image.
+-- Stops the calls of other threads into these plugins until M.release. Where a thread stays inside, the
+-- reload is put off: nothing is wrong with the image.
 local function stop_threads(transactions)
   local owners, is_direct = {}, false
   for _, self in ipairs(transactions) do
@@ -404,8 +404,8 @@ end
 
 -- Failure -----------------------------------------------------------------------------------------
 
---- Gives the live image's variables back what `migrate` has changed in them, and heap objects what the carry has; all
---- else is in the new image. While the threads that use the plugin are still stopped.
+--- Gives the live image's variables back what `migrate` has changed in them, and heap objects what the carry
+--- has; all else is in the new image. While the threads that use the plugin are still stopped.
 function Transaction:undo()
   if self.before_migrate then core.restore_data(self.before_migrate) end
   if self.carry then core.carry_close(self.carry) end
@@ -514,8 +514,8 @@ function Transaction:prepare()
   return self:is_superseded() and "superseded" or nil
 end
 
--- Makes the open image ready to take over: first what others may run beside, then, with their calls stopped, what
--- they may not.
+-- Makes the open image ready to take over: first what others may run beside, then, with their calls stopped,
+-- what they may not.
 function Transaction:introduce()
   self:stage("bind", self.bind)
   self:stage("before_load", self.before_load)
@@ -537,8 +537,8 @@ end
 
 --- Begins a transaction of a plugin; group.lua runs several side by side.
 --- @param owner table the plugin's private state
---- @param request table { kind, seen, build_us, links = handles that come in the same commit, is_forced = also when
---- nothing has changed }
+--- @param request table { kind, seen, build_us, links = handles that come in the same commit, is_forced =
+---   also when nothing has changed }
 function M.begin(owner, request)
   local self = setmetatable({
     owner = owner, kind = request.kind, began = request.seen or core.now(),

@@ -1,5 +1,5 @@
---- hotlua --watch main.lua: the script runs again in a fresh Lua state whenever its file changes, the plugins stay
---- loaded with their state. Called by interpreter.c.
+--- hotlua --watch main.lua: the script runs again in a fresh Lua state whenever its file changes, the plugins
+--- stay loaded with their state. Called by interpreter.c.
 local core = require "hotlua.core"
 local plugin = require "hotlua.plugin"
 

@@ -8,8 +8,8 @@ local task = require "hotlua.task"
 
 local M = {}
 
--- Carries the state of `from` into the kept image `to`, which goes on from where it was replaced, except where little
--- or nothing is carried: then it begins anew. Returns the carry, or nil and a message.
+-- Carries the state of `from` into the kept image `to`, which goes on from where it was replaced, except
+-- where little or nothing is carried: then it begins anew. Returns the carry, or nil and a message.
 local function carry_back(owner, from, to)
   local mode = owner.options.carry
   local is_return = mode == "merge" or mode == "all"

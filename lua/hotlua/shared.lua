@@ -1,5 +1,5 @@
---- Plugins that another Lua state of the process has loaded: the same slots and variables, but what decides about
---- them stays with that state.
+--- Plugins that another Lua state of the process has loaded: the same slots and variables, but what decides
+--- about them stays with that state.
 local core = require "hotlua.core"
 
 local M = {}

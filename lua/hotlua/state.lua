@@ -4,8 +4,8 @@ local core = require "hotlua.core"
 
 local M = {}
 
--- The variables that a reload with this plugin's options carries, in order: what it would keep of the live image for
--- the same image.
+-- The variables that a reload with this plugin's options carries, in order: what it would keep of the live
+-- image for the same image.
 local function carried(owner)
   local image = owner.live.handle
   local plan = assert(core.carry_plan(image, image, owner.options.carry))

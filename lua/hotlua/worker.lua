@@ -118,8 +118,8 @@ function Worker:send(...)
   return true
 end
 
---- Adds a handler, run as a task: `message` with what the worker sent, `error` with the message of the error that
---- ended it.
+--- Adds a handler, run as a task: `message` with what the worker sent, `error` with the message of the error
+--- that ended it.
 --- @return table subscription with `:off()`
 function Worker:on(event, fn)
   local subscription = add_handler(self.handlers, event, fn)
@@ -127,8 +127,8 @@ function Worker:on(event, fn)
   return subscription
 end
 
---- Sends nothing more and waits until the worker has ended: its function has returned, what was sent is handled,
---- and its loop has nothing left to wait for.
+--- Sends nothing more and waits until the worker has ended: its function has returned, what was sent is
+--- handled, and its loop has nothing left to wait for.
 --- @return any ... what its function returned; or nil and the message of the error that ended it
 function Worker:join()
   if not self.ended then
@@ -169,7 +169,8 @@ local function describe(what)
   return "function", string.dump(what)
 end
 
---- Starts a thread that runs a Lua script or function in a Lua state of its own, with the same plugins (hot.get).
+--- Starts a thread that runs a Lua script or function in a Lua state of its own, with the same plugins
+--- (hot.get).
 --- @param what string|function path of a script, or a function without upvalues
 --- @param ... any its arguments, copied
 --- @return table worker
@@ -238,8 +239,8 @@ local function take_letters()
   end_run()
 end
 
---- Adds a handler of `message`, run as a task. While there is one the worker waits for messages, until the other
---- side calls join() or ends.
+--- Adds a handler of `message`, run as a task. While there is one the worker waits for messages, until the
+--- other side calls join() or ends.
 --- @return table subscription with `:off()`
 function Parent:on(event, fn)
   local subscription = add_handler(inside.handlers, event, fn)

@@ -1,5 +1,5 @@
---- Random variables for spec/property_spec.lua: their types in two versions, their initial values in both and the
---- one while the program runs; and all of it as C.
+--- Random variables for spec/property_spec.lua: their types in two versions, their initial values in both and
+--- the one while the program runs; and all of it as C.
 local model = require "model"
 
 local M = {}

@@ -1,6 +1,6 @@
 --- The reference that spec/property_spec.lua compares hotlua with: what the three-way merge makes of a value,
---- and what it says about it. Written from docs/reference.md, for plain Lua values and the types of generate.lua;
---- slow and simple on purpose.
+--- and what it says about it. Written from docs/reference.md, for plain Lua values and the types of
+--- generate.lua; slow and simple on purpose.
 local M = {}
 
 M.lists = { "kept", "converted", "reset", "conflicts", "repointed", "held" }
@@ -246,8 +246,8 @@ local function regroup(flat, nested, taken, add)
   end
 end
 
---- How fields belong together: a list of { path, old, new } with { field, holder } on either side, nil where there
---- is none.
+--- How fields belong together: a list of { path, old, new } with { field, holder } on either side, nil where
+--- there is none.
 function M.pair_fields(old, new)
   local list, taken, used_parts = {}, {}, {}
   local function use(holder, part)
@@ -417,8 +417,8 @@ function M.new_findings()
   return out
 end
 
---- Carries one variable: `variable` has old and new types, and the values base, ours and theirs; theirs becomes
---- the result.
+--- Carries one variable: `variable` has old and new types, and the values base, ours and theirs; theirs
+--- becomes the result.
 --- @param out table of M.new_findings
 --- @param world table `new`: set of the pointers' targets that the new image has; `takes_all`: carry = "all"
 function M.carry(out, world, variable)
@@ -441,9 +441,9 @@ function M.carry(out, world, variable)
   end
 end
 
---- Carries one variable back by a rollback: `variable` has the types `from` and `to`, what it holds now and what the
---- code gave it (`now`, `now_base`), and the same of when the other image was replaced (`before`, `before_base`).
---- `before` becomes the result.
+--- Carries one variable back by a rollback: `variable` has the types `from` and `to`, what it holds now and
+--- what the code gave it (`now`, `now_base`), and the same of when the other image was replaced (`before`,
+--- `before_base`). `before` becomes the result.
 function M.carry_back(out, world, variable)
   if not variable.from or is_lost(variable.from, variable.to) then return end
   local v = {}

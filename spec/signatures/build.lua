@@ -16,7 +16,8 @@ local function finish(job)
   return words
 end
 
---- Write `sources` (name = text) and run the commands there, two at a time; raises with the words of one that fails.
+--- Write `sources` (name = text) and run the commands there, two at a time; raises with the words of one that
+--- fails.
 function M.run(directory, sources, commands)
   for name, text in pairs(sources) do write(directory .. "/" .. name, text) end
   local before

@@ -1,5 +1,5 @@
---- The functions of spec/torture_spec.lua: every kind of type first, last, from the sixth to the ninth argument, behind
---- the registers, and as a result.
+--- The functions of spec/torture_spec.lua: every kind of type first, last, from the sixth to the ninth
+--- argument, behind the registers, and as a result.
 local kinds = require "kinds"
 local random = require "random"
 

@@ -1,9 +1,10 @@
---- Kinds of C types for the specs of calls: each can be declared in C, drawn at random, written as a C literal, given
---- from Lua, and noted leaf by leaf in the same words by C (`note`) and by Lua (`show`).
+--- Kinds of C types for the specs of calls: each can be declared in C, drawn at random, written as a C
+--- literal, given from Lua, and noted leaf by leaf in the same words by C (`note`) and by Lua (`show`).
 ---
---- A kind has: c, the type's name; define(), C text that is needed once (nil: none); uses, the kinds that come before it;
---- random() -> value; literal(value) -> C; variable(name, value) -> C declaration; give(value, plugin) -> what Lua passes;
---- note(expression) -> C statements; show(plugin, found) notes what Lua found; returns(value) -> C statements that return it.
+--- A kind has: c, the type's name; define(), C text that is needed once (nil: none); uses, the kinds that
+--- come before it; random() -> value; literal(value) -> C; variable(name, value) -> C declaration;
+--- give(value, plugin) -> what Lua passes; note(expression) -> C statements; show(plugin, found) notes what
+--- Lua found; returns(value) -> C statements that return it.
 local hot = require "hotlua"
 
 local M = {}
@@ -246,8 +247,8 @@ local function kinds_of(fields, list)
   return list
 end
 
---- A struct or union of fields { name, kind, bits }; an anonymous member is a list of fields with inside = "struct" or
---- "union". Of a union the first field is the one in use. `attribute`: "packed".
+--- A struct or union of fields { name, kind, bits }; an anonymous member is a list of fields with inside =
+--- "struct" or "union". Of a union the first field is the one in use. `attribute`: "packed".
 function M.record(word, fields, attribute)
   local tag = new_name(word:sub(1, 1))
   local leaves = leaves_of(fields, word, {})

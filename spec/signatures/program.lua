@@ -1,7 +1,8 @@
---- A plugin of functions that note what they are given, a C program that calls them, and the same calls from Lua: what
---- both note is compared call by call.
+--- A plugin of functions that note what they are given, a C program that calls them, and the same calls from
+--- Lua: what both note is compared call by call.
 ---
---- A function: { name, parameters = kinds, result = kind or nil, echo = the parameter it returns, variadic = kinds }.
+--- A function: { name, parameters = kinds, result = kind or nil, echo = the parameter it returns, variadic =
+--- kinds }.
 local M = {}
 
 local prelude <const> = [[
