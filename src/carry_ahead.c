@@ -67,8 +67,8 @@ static bool track(int tracker, struct stretch stretch)
 /* Both images begin with the same bytes, so that the value is the old one's whatever was touched. */
 static bool may_go_ahead(const struct carry_pair *pair)
 {
-    return pair->treatment == TREAT_MERGE && pair->program && pair->program->is_plain && pair->is_initial_same &&
-           pair->from_size >= LEAST;
+    return pair->treatment == TREAT_MERGE && pair->program && pair->program->is_plain &&
+           pair->is_initial_same && pair->from_size >= LEAST;
 }
 
 /* Pages that nobody has written are the same in both images. */

@@ -23,7 +23,7 @@ struct request {             /* not changed once it is read; shared by threads *
     char *source, *name, *cdef, *fail;
     struct image *live;          /* retained; what to compare with, to take signatures from, to carry from */
     struct image *image;         /* retained: core.open's */
-    struct image **links;        /* retained: images of other plugins that come with this one; link_count of them */
+    struct image **links;        /* retained: images of other plugins that come with this one */
     size_t link_count;
     bool is_again;               /* also when the content is the live image's */
     bool opens;                  /* take goes on to open_image: nobody has to be asked between */
@@ -109,7 +109,8 @@ static bool may_begin(struct load *load, const char *stage)
 {
     const struct request *request = load->request;
     if (request->fail && strcmp(request->fail, stage) == 0)
-        return error_set_stage(&load->error, stage, "%s: failure injected at stage '%s'", request->source, stage);
+        return error_set_stage(&load->error, stage, "%s: failure injected at stage '%s'", request->source,
+                               stage);
     return memory_is_ready() ||
            error_set_stage(&load->error, stage, "%s: out of memory", request->source);
 }
@@ -222,7 +223,8 @@ static void take(void *context)
     end(load, "copy");
     if (!stage)
         return;
-    if (load->request->live && !load->request->is_again && stage_same_content(stage, load->request->live->stage)) {
+    if (load->request->live && !load->request->is_again &&
+        stage_same_content(stage, load->request->live->stage)) {
         load->is_unchanged = load->ok = true;
         stage_free(stage);
         return;
@@ -402,7 +404,7 @@ static struct load *read_load(lua_State *L)
  *   trusted        refuse a file that others could have written
  *   carry          how to carry from `live` (mode or names), nil: not at all
  *   again          load it also when nothing has changed
- *   links          images that others get in the same transaction: what it is linked with is looked for there first
+ *   links          images that others get in the same transaction, searched first for what it is linked with
  *   fail           the stage that fails on purpose, nil: none */
 static int l_take(lua_State *L)
 {

@@ -560,9 +560,10 @@ void core_open_plugin(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"plugin_create", l_plugin_create}, {"plugin_close", l_plugin_close},
-        {"plugin_find", l_plugin_find}, {"bind", l_bind}, {"heap_counts", l_heap_counts}, {"set_guard", l_set_guard},
-        {"fill_api", l_fill_api}, {"new_api", l_new_api}, {"new_types", l_new_types},
-        {"new_enums", l_new_enums}, {"exports", l_exports}, {"export_names", l_export_names},
+        {"plugin_find", l_plugin_find}, {"bind", l_bind}, {"heap_counts", l_heap_counts},
+        {"set_guard", l_set_guard}, {"fill_api", l_fill_api}, {"new_api", l_new_api},
+        {"new_types", l_new_types}, {"new_enums", l_new_enums}, {"exports", l_exports},
+        {"export_names", l_export_names},
         {"same_signature", l_same_signature}, {"matches_declaration", l_matches_declaration},
         {"counts", l_counts}, {"read_types", l_read_types}, {"variables", l_variables}, {"kind", l_kind},
         {"is_text", l_is_text}, {"borrow_writer", l_borrow_writer},

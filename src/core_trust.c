@@ -32,8 +32,8 @@ static int l_check_minisign(lua_State *L)
 {
     struct stage *stage = core_check_image(L, 1)->stage;
     struct error error = {0};
-    if (trust_check_minisign(stage_bytes(stage), stage_size(stage), luaL_checkstring(L, 2), luaL_checkstring(L, 3),
-                             luaL_checkstring(L, 4), &error))
+    if (trust_check_minisign(stage_bytes(stage), stage_size(stage), luaL_checkstring(L, 2),
+                             luaL_checkstring(L, 3), luaL_checkstring(L, 4), &error))
         return 0;
     lua_pushstring(L, error.text);
     return 1;

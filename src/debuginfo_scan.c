@@ -126,7 +126,8 @@ static enum entry skip_entry(struct unit *unit, const unsigned char **position, 
     if (at >= unit->end)
         return ENTRY_BAD;
     uint64_t code = scan_unsigned(&at, unit->end);
-    const struct abbreviation *abbreviation = at && code ? abbreviations_find(unit->abbreviations, code) : NULL;
+    const struct abbreviation *abbreviation =
+        at && code ? abbreviations_find(unit->abbreviations, code) : NULL;
     if (!abbreviation) {
         *position = at;
         return at && code == 0 ? ENTRY_NULL : ENTRY_BAD;
@@ -203,7 +204,8 @@ static unsigned next_tag(const struct walk *walk)
     if (at >= walk->unit->end)
         return 0;
     uint64_t code = scan_unsigned(&at, walk->unit->end);
-    const struct abbreviation *abbreviation = at && code ? abbreviations_find(walk->unit->abbreviations, code) : NULL;
+    const struct abbreviation *abbreviation =
+        at && code ? abbreviations_find(walk->unit->abbreviations, code) : NULL;
     return abbreviation ? abbreviation->tag : 0;
 }
 

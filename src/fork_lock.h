@@ -8,7 +8,10 @@
 /* A static mutex of that name. */
 #define FORK_LOCK(name) \
     static pthread_mutex_t name = PTHREAD_MUTEX_INITIALIZER; \
-    __attribute__((constructor)) static void register_##name(void) { fork_lock_register(&name, PTHREAD_MUTEX_NORMAL); }
+    __attribute__((constructor)) static void register_##name(void) \
+    { \
+        fork_lock_register(&name, PTHREAD_MUTEX_NORMAL); \
+    }
 
 /* Have the mutex, which lives for ever, made anew in copies, of that type. Before there are threads. */
 void fork_lock_register(pthread_mutex_t *lock, int type);

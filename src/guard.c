@@ -160,7 +160,8 @@ void guard_end_call(const char *function, int status, void *caller)
     struct thread *thread = thread_self_record;
     struct frame *frame = running_frame(thread);
     struct image *image = frame ? image_of(thread->top - 1) : NULL;
-    if (!image || !image_contains(image, caller) || (image->plugin && image->plugin->crash_policy == GUARD_OFF))
+    if (!image || !image_contains(image, caller) ||
+        (image->plugin && image->plugin->crash_policy == GUARD_OFF))
         return;
     thread->guard->exit = function;
     thread->guard->exit_status = status;

@@ -202,8 +202,9 @@ void hot_host_free(void *object, const char *where)
     enum heap_freed freed = object ? heap_free(object, where) : HEAP_FREED;
     if (freed == HEAP_FREED)
         return;
-    snprintf(text, sizeof text, "hot_free(%p): %s; nothing was done", object, freed == HEAP_WAS_FREED
-             ? "the object was freed already" : "not an object of hot_new or hot_new_array, or freed already");
+    snprintf(text, sizeof text, "hot_free(%p): %s; nothing was done", object,
+             freed == HEAP_WAS_FREED ? "the object was freed already"
+                                     : "not an object of hot_new or hot_new_array, or freed already");
     write_log(plugin_of((void *)where), "error", text);
 }
 

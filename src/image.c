@@ -239,7 +239,7 @@ bool image_read_types(struct image *image, const struct image_options *options, 
     if (slash)
         *slash = 0;
     image->debug = debuginfo_open(stage_path(image->stage), slash ? directory : NULL, &missing);
-    if (!image->debug && missing.stage[0])       /* not for what is in the file: it could not be read at all */
+    if (!image->debug && missing.stage[0])  /* not for what is in the file: it could not be read at all */
         return error_set_stage(error, "open", "%s: its debug information: %s", image->source, missing.text);
     if (image->debug) {
         image->types = types_retain(debuginfo_types(image->debug));
@@ -269,7 +269,8 @@ static void set_loader_error(struct image *image, const char *said, struct error
     if (missing)
         error_set_stage(error, "open",
             "%s: needs the library %.*s, which cannot be found: install it, link the plugin with "
-            "-Wl,-rpath,DIRECTORY, or, if it is a plugin too, load that first", image->source, (int)(missing - said), said);
+            "-Wl,-rpath,DIRECTORY, or, if it is a plugin too, load that first",
+            image->source, (int)(missing - said), said);
     else if (strstr(said, "static TLS"))
         error_set_stage(error, "open",
             "%s: %s: its thread-local variables use the loader's small static block; compile "

@@ -14,7 +14,8 @@ bool memory_is_ready(void)
     if (__atomic_load_n(&reserve, __ATOMIC_RELAXED))
         return true;
     void *none = NULL, *fresh = malloc(RESERVE_BYTES);
-    if (fresh && !__atomic_compare_exchange_n(&reserve, &none, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    if (fresh && !__atomic_compare_exchange_n(&reserve, &none, fresh, false, __ATOMIC_ACQ_REL,
+                                              __ATOMIC_RELAXED))
         free(fresh);
     return fresh || none;
 }

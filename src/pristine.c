@@ -162,8 +162,8 @@ bool pristine_is_clean(const struct pristine *pristine, const unsigned char *wri
     return true;
 }
 
-void pristine_each_written(const struct pristine *pristine, bool (*each)(void *context, const void *start, size_t size),
-                           void *context)
+void pristine_each_written(const struct pristine *pristine,
+                           bool (*each)(void *context, const void *start, size_t size), void *context)
 {
     unsigned char *written = pristine_ask_written(pristine);
     bool goes_on = true;

@@ -36,8 +36,8 @@ bool pristine_is_clean(const struct pristine *pristine, const unsigned char *wri
                        const void *address, size_t size);
 
 /* Call `each` with the stretches of memory that may have been written since, until it returns false. */
-void pristine_each_written(const struct pristine *pristine, bool (*each)(void *context, const void *start, size_t size),
-                           void *context);
+void pristine_each_written(const struct pristine *pristine,
+                           bool (*each)(void *context, const void *start, size_t size), void *context);
 
 /* Give the image's writable data its initial values again (before an older generation takes
  * over). */

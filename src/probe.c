@@ -233,7 +233,8 @@ bool probe_end(struct probe *probe, struct error *error)
     bool is_well = outcome == WELL ||
                    (outcome == ENDED && answer.phase == PHASE_EXITING && WIFEXITED(answer.status));
     if (outcome == NO_ANSWER)
-        error_set_stage(error, "probe", "%s: the probe's helper process ended without an answer", probe->source);
+        error_set_stage(error, "probe", "%s: the probe's helper process ended without an answer",
+                        probe->source);
     else if (!is_well)
         refuse(probe->source, &answer, outcome == LATE, probe->limit_ms, error);
     free(probe);

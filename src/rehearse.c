@@ -75,7 +75,8 @@ static void close_both(const int *ends)
     close(ends[1]);
 }
 
-struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), void *context, struct error *error)
+struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), void *context,
+                                 struct error *error)
 {
     struct rehearsal *rehearsal = calloc(1, sizeof *rehearsal);
     int ends[2];
@@ -165,7 +166,8 @@ struct rehearsal_result rehearse_end(struct rehearsal *rehearsal, unsigned limit
     kill(-rehearsal->process, SIGKILL);          /* what it has started itself */
     bool is_signalled = WIFSIGNALED(status);
     if (!is_late)
-        result.end = result.size > 0 ? REHEARSAL_SPOKE : is_signalled ? REHEARSAL_SIGNALLED : REHEARSAL_EXITED;
+        result.end = result.size > 0 ? REHEARSAL_SPOKE
+                   : is_signalled ? REHEARSAL_SIGNALLED : REHEARSAL_EXITED;
     result.code = is_signalled ? WTERMSIG(status) : WEXITSTATUS(status);
     read_output(rehearsal->output, &result);
     close(rehearsal->speech);

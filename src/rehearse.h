@@ -15,7 +15,7 @@ struct rehearsal_result {
     int code;                /* exit status or signal number */
     char *text;              /* what the copy said at its end, malloc'ed; of REHEARSAL_SPOKE */
     size_t size;
-    char *output;            /* what it wrote to stdout and stderr, malloc'ed, at most REHEARSAL_OUTPUT bytes */
+    char *output;            /* its stdout and stderr, malloc'ed, at most REHEARSAL_OUTPUT bytes */
     size_t output_size;
 };
 
@@ -28,7 +28,8 @@ struct rehearsal;
  * closed that it shares with this process. Its stdin is empty, its stdout and stderr are kept for the result.
  * Holds this thread for the fork only. NULL with error when there is no memory, process or descriptor for
  * it. */
-struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), void *context, struct error *error);
+struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), void *context,
+                                 struct error *error);
 /* Wait until it has ended, or end it after `limit_ms`; frees. Any thread. */
 struct rehearsal_result rehearse_end(struct rehearsal *rehearsal, unsigned limit_ms);
 

@@ -269,7 +269,8 @@ static int copy_into(struct stage *stage, const char *directory, const char *nam
     return is_full ? 0 : -1;
 }
 
-static struct stage *copy_source(const char *source, const char *name, bool must_be_trusted, struct error *error)
+static struct stage *copy_source(const char *source, const char *name, bool must_be_trusted,
+                                 struct error *error)
 {
     struct stage *stage = memory_take(sizeof *stage);
     stage->process = getpid();

@@ -183,7 +183,8 @@ struct search {
 static void name_thread(const struct search *search, const struct thread *thread, const struct frame *frame)
 {
     const struct image *image = search->image;
-    uintptr_t export = (uintptr_t)__atomic_load_n(&frame->export, __ATOMIC_ACQUIRE), first = (uintptr_t)image->exports;
+    uintptr_t export = (uintptr_t)__atomic_load_n(&frame->export, __ATOMIC_ACQUIRE);
+    uintptr_t first = (uintptr_t)image->exports;
     size_t index = (export - first) / sizeof *image->exports;
     const char *function = export && index < image->export_count ? image->exports[index].name : "a variable";
     char name[16] = "?";

@@ -98,7 +98,8 @@ static bool parse(struct file *file)
 }
 
 /* Newer signatures ("ED") are of the content's BLAKE2b, older ones ("Ed") of the content. */
-static bool is_signed(const struct signature *signature, const struct key *key, const void *bytes, size_t size)
+static bool is_signed(const struct signature *signature, const struct key *key, const void *bytes,
+                      size_t size)
 {
     unsigned char digest[crypto_generichash_BYTES_MAX];
     if (memcmp(signature->algorithm, "Ed", 2) == 0)
@@ -115,7 +116,8 @@ static bool is_comment_signed(const struct file *file, const struct key *key)
     size_t length = strlen(file->comment);
     memcpy(message, file->signature.bytes, crypto_sign_BYTES);
     memcpy(message + crypto_sign_BYTES, file->comment, length);
-    return crypto_sign_verify_detached(file->of_comment, message, crypto_sign_BYTES + length, key->bytes) == 0;
+    size_t size = crypto_sign_BYTES + length;
+    return crypto_sign_verify_detached(file->of_comment, message, size, key->bytes) == 0;
 }
 
 /* As minisign spells it: the last byte first. */
@@ -135,12 +137,13 @@ bool trust_check_minisign(const void *bytes, size_t size, const char *source, co
     if (sodium_init() < 0)
         return error_set_stage(error, "verify", "%s: libsodium cannot be used", source);
     if (!read_key(public_key, &key))
-        return error_set_stage(error, "verify", "%s: verify.minisign is not a public key of minisign: it is the "
-                               "second line of a .pub file", source);
+        return error_set_stage(error, "verify", "%s: verify.minisign is not a public key of minisign: it is "
+                               "the second line of a .pub file", source);
     if (!read_text(signature_path, file.text, error, source))
         return false;
     if (!parse(&file))
-        return error_set_stage(error, "verify", "%s: %s is not a signature of minisign", source, signature_path);
+        return error_set_stage(error, "verify", "%s: %s is not a signature of minisign", source,
+                               signature_path);
     if (memcmp(file.signature.name, key.name, KEY_NAME) != 0)
         return error_set_stage(error, "verify", "%s: signed with key %s, `verify` asks for key %s", source,
                                spell(file.signature.name, theirs), spell(key.name, ours));
@@ -148,7 +151,7 @@ bool trust_check_minisign(const void *bytes, size_t size, const char *source, co
         return error_set_stage(error, "verify", "%s: its signature %s is of another content", source,
                                signature_path);
     if (!is_comment_signed(&file, &key))
-        return error_set_stage(error, "verify", "%s: the trusted comment of its signature %s was changed", source,
-                               signature_path);
+        return error_set_stage(error, "verify", "%s: the trusted comment of its signature %s was changed",
+                               source, signature_path);
     return true;
 }

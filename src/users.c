@@ -52,7 +52,8 @@ static bool find_noted(const struct image *image, char *why, size_t size)
 {
     static const char *const does[] = {
         [NOTED_THREAD] = "is running in thread %ld, which it started: end it in before_unload",
-        [NOTED_KEY] = "is to be called at a thread's end (pthread_key_create): delete the key in before_unload",
+        [NOTED_KEY] =
+            "is to be called at a thread's end (pthread_key_create): delete the key in before_unload",
         [NOTED_EXIT] = "is to be called at the program's end (on_exit)",
     };
     char function[128], rest[160];
@@ -151,8 +152,8 @@ bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, si
     struct handle_search search = {image, NULL};
     uv_walk(loop, look_at_handle, &search);
     if (search.found)
-        snprintf(why, size, "a %s handle of the loop is in its memory or calls its code: close it in before_unload",
-                 uv_handle_type_name(search.found->type));
+        snprintf(why, size, "a %s handle of the loop is in its memory or calls its code: close it in "
+                 "before_unload", uv_handle_type_name(search.found->type));
     return search.found != NULL;
 }
 

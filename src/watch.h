@@ -37,7 +37,8 @@ uint64_t watch_last_activity(const struct watch *watch);
 /* Call back once on the watcher thread at CLOCK_MONOTONIC `when_ns`. */
 struct alarm;
 struct alarm *watch_alarm(uint64_t when_ns, void (*callback)(void *context), void *context);
-void watch_alarm_cancel(struct alarm *alarm);   /* frees it, whether it rang or not; stops callbacks as watch_stop does */
+/* Frees it, whether it rang or not; stops callbacks as watch_stop does. */
+void watch_alarm_cancel(struct alarm *alarm);
 
 /* In a callback: have this thread do something long when the callbacks are through, while another one
  * goes on watching. Sparing the wake of one more thread is a third of a small reload. */

@@ -33,7 +33,9 @@ end
 local function run_function(build, plugin)
   local ok, result, message = xpcall(build, debug.traceback, plugin)
   if not ok then return false, "build failed: " .. tostring(result) end
-  if result == false then return false, "build failed: " .. tostring(message or "the build function returned false") end
+  if result == false then
+    return false, "build failed: " .. tostring(message or "the build function returned false")
+  end
   return true
 end
 
@@ -54,7 +56,8 @@ local function fail(owner, message, began)
   report.total_us = report.us.build
   owner.failures = owner.failures + 1
   owner.last = report
-  event.fire(owner.handlers, "failed", function(m) task.on_error(m, "error in a 'failed' handler") end, report)
+  local function on_error(m) task.on_error(m, "error in a 'failed' handler") end
+  event.fire(owner.handlers, "failed", on_error, report)
 end
 
 --- A watched source changed: build, once more for what changes meanwhile. The plugin's own file is

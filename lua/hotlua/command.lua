@@ -19,7 +19,8 @@ function M.run(arguments, on_output)
       if on_output then on_output(value) end
     end)
   end)
-  local how = kind == "exit" and "exit status " .. code or kind == "signal" and "killed by signal " .. code or code
+  local how = kind == "exit" and "exit status " .. code
+    or kind == "signal" and "killed by signal " .. code or code
   return kind == "exit" and code == 0, how, table.concat(output)
 end
 

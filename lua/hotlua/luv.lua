@@ -3,7 +3,8 @@
 local core = require "hotlua.core"
 
 local function is_handle(value)
-  return type(value) == "userdata" and debug.getmetatable(value) ~= nil and tostring(value):find("^uv_") ~= nil
+  return type(value) == "userdata" and debug.getmetatable(value) ~= nil
+    and tostring(value):find("^uv_") ~= nil
 end
 
 --- @param uv table the module luv, just opened

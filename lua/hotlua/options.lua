@@ -35,11 +35,13 @@ local guard_policies = { rollback = true, error = true, off = true }
 local function check_guard(guard)
   for key in pairs(guard) do
     if key ~= "crash" and key ~= "timeout_ms" then
-      error(("hot.load: option 'guard' has no field '%s'; there are crash, timeout_ms"):format(tostring(key)), 4)
+      local message = "hot.load: option 'guard' has no field '%s'; there are crash, timeout_ms"
+      error(message:format(tostring(key)), 4)
     end
   end
   if not guard_policies[guard.crash or "rollback"] then
-    error(('hot.load: guard.crash is "rollback", "error" or "off", not "%s"'):format(tostring(guard.crash)), 4)
+    local message = 'hot.load: guard.crash is "rollback", "error" or "off", not "%s"'
+    error(message:format(tostring(guard.crash)), 4)
   end
 end
 

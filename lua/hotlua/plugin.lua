@@ -80,7 +80,8 @@ end
 -- that saves waking one thread after another. Called whenever what such a load depends on may have changed.
 local function arm(owner)
   if not owner.watch then return end
-  local is_free = not owner.busy and not owner.is_building and not owner.on_group_change and not M.is_linked(owner)
+  local is_free = not owner.busy and not owner.is_building and not owner.on_group_change
+    and not M.is_linked(owner)
   local request = is_free and reload.request(owner)
   if request then owner.watch:prefetch(request, owner.on_prefetched) else owner.watch:prefetch() end
 end
@@ -146,7 +147,8 @@ end
 local function exclusively(owner, work)
   local here = coroutine.running()
   if owner.busy == here then
-    error(("plugin '%s': a reload cannot be started inside a reload of the same plugin"):format(owner.name), 3)
+    local message = "plugin '%s': a reload cannot be started inside a reload of the same plugin"
+    error(message:format(owner.name), 3)
   end
   if owner.busy then
     if not task.can_wait() then
@@ -210,7 +212,8 @@ end
 function Plugin:info()
   local owner = owner_of(self)
   local info = {
-    name = owner.name, path = owner.path, generation = owner.live and owner.live.generation or owner.generation,
+    name = owner.name, path = owner.path,
+    generation = owner.live and owner.live.generation or owner.generation,
     build_id = owner.live and owner.live.build_id, loaded_at = owner.loaded_at,
     reloads = owner.reloads, failures = owner.failures, last = owner.last, images = {},
   }
@@ -220,7 +223,8 @@ function Plugin:info()
   for i, image in ipairs(owner.images) do
     local about = image:info()
     info.images[i] = {
-      generation = about.generation, state = about.state, base = about.base, size = about.size, why = about.why,
+      generation = about.generation, state = about.state, why = about.why,
+      base = about.base, size = about.size,
     }
   end
   return info
@@ -357,8 +361,8 @@ end
 local function new_owner(path, options)
   local owner = {
     path = absolute(path), name = options.name or M.default_name(path), options = options, handlers = {},
-    kept = {}, images = {}, watches = {}, sources = {}, loading = {}, generation = 0, attempt = 0, reloads = 0,
-    failures = 0,
+    kept = {}, images = {}, watches = {}, sources = {}, loading = {},
+    generation = 0, attempt = 0, reloads = 0, failures = 0,
   }
   if type(options.watch) == "table" then
     for i, source in ipairs(options.watch) do owner.sources[i] = absolute(source) end
@@ -418,7 +422,8 @@ function M.load(path, given)
   if options.on_rehearsal then event.add(owner.handlers, "rehearsal", options.on_rehearsal) end
   core.set_guard(handle, options.guard.crash or "rollback", options.guard.timeout_ms or 0)
   owner.plugin = setmetatable({
-    name = owner.name, api = core.new_api(handle), types = core.new_types(handle), enums = core.new_enums(handle),
+    name = owner.name,
+    api = core.new_api(handle), types = core.new_types(handle), enums = core.new_enums(handle),
   }, Plugin)
   owners[owner.plugin] = owner
   open[#open + 1] = owner

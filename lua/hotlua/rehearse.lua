@@ -11,7 +11,9 @@ local default_limit_ms <const> = 10000
 local default_shadow <const> = 100    -- calls
 local default_tolerance <const> = 1e-9
 
-local fields = { run = "function", shadow = "number", limit_ms = "number", tolerance = "number", slower = "number" }
+local fields = {
+  run = "function", shadow = "number", limit_ms = "number", tolerance = "number", slower = "number",
+}
 
 --- Reads the option `rehearse`: true, a function, "shadow", or { run, shadow, limit_ms, tolerance, slower }.
 --- @return table|nil settings nil: none
@@ -24,7 +26,8 @@ function M.read(option)
   for key, value in pairs(option) do
     if key == "run" and (getmetatable(value) or {}).__call then value = print end
     if type(value) ~= fields[key] then
-      local message = "'rehearse' has no field '%s' that is a %s; there are run, shadow, limit_ms, tolerance, slower"
+      local message =
+        "'rehearse' has no field '%s' that is a %s; there are run, shadow, limit_ms, tolerance, slower"
       return nil, message:format(tostring(key), type(value))
     end
   end
@@ -97,7 +100,8 @@ local function compare_calls(owner, old, settings, result)
   local calls, left_out = core.recorded_calls(owner.handle)
   result.left_out, result.compared, result.old_us, result.new_us = left_out, 0, 0, 0
   for _, call in ipairs(calls) do
-    local difference = compare_call(call, old.api, owner.live.api, settings.tolerance or default_tolerance, result)
+    local tolerance = settings.tolerance or default_tolerance
+    local difference = compare_call(call, old.api, owner.live.api, tolerance, result)
     if difference then result.mismatches[#result.mismatches + 1] = difference end
   end
   if #result.mismatches > 0 then

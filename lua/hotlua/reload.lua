@@ -125,7 +125,9 @@ end
 -- Has a newer change come, or the end of the plugin, so that this one is not worth finishing?
 function Transaction:is_superseded()
   if self.kind == "change" then return self.owner.pending or self.owner.is_closed end
-  if self.owner.is_closed then fail("detect", ("%s: the plugin was closed meanwhile"):format(self.owner.path)) end
+  if self.owner.is_closed then
+    fail("detect", ("%s: the plugin was closed meanwhile"):format(self.owner.path))
+  end
   return false
 end
 
@@ -162,7 +164,8 @@ local function new_request(owner, transaction)
   return {
     links = transaction and transaction.links, again = transaction and transaction.is_forced,
     source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
-    cdef = options.cdef, probe = not (transaction and transaction.is_rehearsal) and options.probe and probe_ms or nil,
+    cdef = options.cdef,
+    probe = not (transaction and transaction.is_rehearsal) and options.probe and probe_ms or nil,
     carry = owner.live and options.carry or nil, trusted = trust.is_needed(owner),
     copies_ahead = not event.has(owner.handlers, "before_load"),
   }
@@ -305,7 +308,8 @@ function Transaction:wait_for_borrows()
   if not core.borrow_writer(owner.handle) then return end
   local limit = self.kind ~= "change" and 1000 or nil
   self:pause_ends()
-  local free = not self.is_direct and task.wait(function() return not core.borrow_writer(owner.handle) end, limit)
+  local function is_free() return not core.borrow_writer(owner.handle) end
+  local free = not self.is_direct and task.wait(is_free, limit)
   self:pause_begins()
   if not free then
     fail("carry", ("%s: a borrow_mut is open: %s"):format(owner.path, core.borrow_writer(owner.handle)))

@@ -6,7 +6,9 @@ local M = {}
 local Report = {}
 Report.__name = "hotlua.report"
 
-local lists = { "added", "removed", "changed", "kept", "converted", "reset", "conflicts", "repointed", "held" }
+local lists = {
+  "added", "removed", "changed", "kept", "converted", "reset", "conflicts", "repointed", "held",
+}
 
 local function milliseconds(us)
   return ("%.2f ms"):format(us / 1000)
@@ -55,7 +57,8 @@ end
 --- @param generation integer the live one, 0 for none
 function M.new(name, generation)
   local report = {
-    ok = false, plugin = name, generation = generation, from = generation, us = {}, pause_us = 0, total_us = 0,
+    ok = false, plugin = name, generation = generation, from = generation,
+    us = {}, pause_us = 0, total_us = 0,
   }
   for _, list in ipairs(lists) do report[list] = {} end
   return setmetatable(report, Report)

@@ -52,7 +52,8 @@ function M.run(owner, why, is_forced)
   report.why_rolled_back = why
   if not to then
     report.stage = "detect"
-    report.error = ("%s: no older generation is kept (option `keep` is %d)"):format(owner.name, owner.options.keep)
+    local message = "%s: no older generation is kept (option `keep` is %d)"
+    report.error = message:format(owner.name, owner.options.keep)
     return report
   end
   local stopped, who = hold.stop({ owner }, is_forced or not task.can_wait())

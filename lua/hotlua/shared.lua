@@ -53,8 +53,8 @@ end
 
 for _, name in ipairs { "reload", "rollback", "close", "on", "dump", "restore" } do
   Shared.__index[name] = function(self)
-    error(("plugin '%s' was loaded by another Lua state: only that one can call its '%s' (in a worker, ask with " ..
-      "hot.parent:send)"):format(state_of(self).name, name), 2)
+    error(("plugin '%s' was loaded by another Lua state: only that one can call its '%s' (in a worker, " ..
+      "ask with hot.parent:send)"):format(state_of(self).name, name), 2)
   end
 end
 

@@ -28,6 +28,10 @@ local function check(ms, fn, name)
   end
 end
 
+local function traced(message)
+  return type(message) == "string" and debug.traceback(message, 2) or message
+end
+
 local function start(first, again, what, fn)
   local self = setmetatable({ handle = uv.new_timer() }, Timer)
   local busy = false
@@ -36,7 +40,7 @@ local function start(first, again, what, fn)
     if busy then return end
     busy = true
     task.start(what, function()
-      local ok, message = xpcall(fn, function(m) return type(m) == "string" and debug.traceback(m, 2) or m end, self)
+      local ok, message = xpcall(fn, traced, self)
       busy = false
       if not ok then task.on_error(message, "error in " .. what) end
     end)

@@ -103,7 +103,9 @@ function on_event.ended(worker, ok, ...)
   set_busy(worker, false)
   if not ok then
     fire(worker.handlers.error, "an 'error' handler", (...))
-    if #worker.waiters == 0 and #worker.handlers.error == 0 then task.on_error((...), "error in " .. worker.name) end
+    if #worker.waiters == 0 and #worker.handlers.error == 0 then
+      task.on_error((...), "error in " .. worker.name)
+    end
   end
   for _, done in ipairs(worker.waiters) do done() end
 end
@@ -149,8 +151,8 @@ local function check_upvalues(fn)
   local i, name = 1, debug.getupvalue(fn, 1)
   while name do
     if name ~= "_ENV" then
-      error(("hot.worker: the function uses the local variable '%s' of its surroundings, which is not there in " ..
-        "another Lua state: pass it as an argument"):format(name == "" and "?" or name), 4)
+      error(("hot.worker: the function uses the local variable '%s' of its surroundings, which is not " ..
+        "there in another Lua state: pass it as an argument"):format(name == "" and "?" or name), 4)
     end
     i = i + 1
     name = debug.getupvalue(fn, i)
@@ -178,7 +180,8 @@ function M.new(what, ...)
   local kind, code = describe(what)
   count = count + 1
   local worker = setmetatable({
-    name = ("worker %d"):format(count), handlers = { message = {}, error = {} }, held = {}, waiters = {}, sent = 0,
+    name = ("worker %d"):format(count), handlers = { message = {}, error = {} },
+    held = {}, waiters = {}, sent = 0,
   }, Worker)
   worker.handle = core.worker_start(worker.name, function(event, ...)
     on_event[event](worker, ...)
