@@ -36,7 +36,8 @@ static bool is_static_of_function(const char *name)
     return strncmp(name, "_ZZ", 3) == 0 || (name[0] && strchr(name + 1, '.'));
 }
 
-/* Stripped files do not say. */
+/* Stripped files do not say. What the compiler's start files bring into every file, "completed.0", is no
+ * variable that debug information knows. */
 static bool may_have_function_statics(const struct debuginfo *debug)
 {
     GElf_Shdr header;
@@ -46,12 +47,16 @@ static bool may_have_function_statics(const struct debuginfo *debug)
     if (!data)
         return true;
     const Elf64_Sym *symbols = data->d_buf;
+    bool is_of_start_files = false;          /* local symbols come behind the name of their source file */
     for (size_t i = 0; i < data->d_size / sizeof *symbols; i++) {
         int type = ELF64_ST_TYPE(symbols[i].st_info);
-        if (symbols[i].st_shndx == SHN_UNDEF || (type != STT_OBJECT && type != STT_TLS))
+        if (symbols[i].st_shndx == SHN_UNDEF || (type != STT_FILE && type != STT_OBJECT && type != STT_TLS))
             continue;
         const char *name = elf_strptr(file->elf, header.sh_link, symbols[i].st_name);
-        if (name && is_static_of_function(name))
+        if (type == STT_FILE)
+            is_of_start_files = name && strcmp(name, "crtstuff.c") == 0;
+        else if (name && is_static_of_function(name) &&
+                 !(is_of_start_files && strncmp(name, "completed.", 10) == 0))
             return true;
     }
     return false;
