@@ -283,6 +283,15 @@ describe("a changed layout", function()
     assert.is_true(has(report.converted, "next.n") and has(report.kept, "other.n"), listed(report, "kept"))
   end)
 
+  it("carries the only static of functions, also one named as the compiler's own", function()
+    local source = "int done(void) { static _Bool completed; completed = !completed; return completed + %d; }"
+    local plugin = t.load(source:format(0))
+    assert.are.equal(1, plugin.api.done())
+    local report = assert(t.swap(plugin, source:format(10)))
+    assert.is_true(has(report.kept, "done.completed"), listed(report, "kept"))
+    assert.are.equal(10, plugin.api.done())
+  end)
+
   it("says what happens to thread-local variables", function()
     local plugin = t.load "_Thread_local int mine = 1; int bump(void) { return ++mine; }"
     plugin.api.bump()
