@@ -45,7 +45,10 @@ run(("%s -O2 -shared -fPIC $(pkg-config --cflags lua5.4) -o %s/hand.so %s/hand.c
 package.cpath = directory .. "/?.so;" .. package.cpath
 
 local hand = require "hand"
-local plugin = hot.load(directory .. "/plugin.so")
+local path = directory .. "/plugin.so"
+local plugin = hot.load(path)            -- guarded against crashes, as every plugin is by itself
+local unguarded = hot.load(path, { name = "unguarded", guard = { crash = "off" } })
+local limited = hot.load(path, { name = "limited", guard = { timeout_ms = 1000 } })
 local api = plugin.api
 
 local rounds, calls = 9, 1000000
@@ -78,6 +81,8 @@ local cases = {
   { "length(const char *)", "f('hello world')", hand.length, api.length },
   { "get_x(struct point *)", "f(x)", hand.get_x, api.get_x, theirs, ours },
   { "point.x", "local _ = x.x", nil, nil, theirs, ours },
+  { "add, no crash guard", "f(3, 4)", hand.add, unguarded.api.add },
+  { "add, time limit of 1 s", "f(3, 4)", hand.add, limited.api.add },
 }
 
 -- The same in LuaJIT: name -> ns, compiled and interpreted. Empty when it is not installed.
