@@ -2,22 +2,8 @@
 local hot = require "hotlua"
 local plugins = require "hotlua.plugin"
 local t = require "hotlua.test"
-
--- C source; $NAME in the text is replaced by parts.NAME, which is empty if it is not given.
-local function source(text, parts)
-  return "#include <hotlua/plugin.h>\n" .. text:gsub("%$([A-Z]+)", parts or {}):gsub("%$[A-Z]+", "")
-end
-
-local function has(list, path)
-  for _, item in ipairs(list) do
-    if item == path then return true end
-  end
-  return false
-end
-
-local function bytes(address, size)
-  return hot.string(hot.cast("char *", address), size)
-end
+local support = dofile "spec/support/heap.lua"
+local source, has, bytes = support.source, support.has, support.bytes
 
 -- What plugins log in this test, as { level, text }.
 local function catch_log()

@@ -1,22 +1,8 @@
 -- Typed heap objects in a reload that fails, and in a rollback: as they were, to the byte.
 local hot = require "hotlua"
 local t = require "hotlua.test"
-
--- C source; $NAME in the text is replaced by parts.NAME, which is empty if it is not given.
-local function source(text, parts)
-  return "#include <hotlua/plugin.h>\n" .. text:gsub("%$([A-Z]+)", parts or {}):gsub("%$[A-Z]+", "")
-end
-
-local function has(list, path)
-  for _, item in ipairs(list) do
-    if item == path then return true end
-  end
-  return false
-end
-
-local function bytes(address, size)
-  return hot.string(hot.cast("char *", address), size)
-end
+local support = dofile "spec/support/heap.lua"
+local source, has, bytes = support.source, support.has, support.bytes
 
 describe("a reload that fails", function()
   local text = [[
