@@ -98,7 +98,7 @@ const struct abbreviation *abbreviations_find(const struct abbreviations *table,
     if (code - 1 < table->count && table->list[code - 1].code == code)   /* 1, 2, 3 ... as all do */
         return &table->list[code - 1];
     struct abbreviation key = {.code = code};
-    return bsearch(&key, table->list, table->count, sizeof key, compare_codes);
+    return table->count ? bsearch(&key, table->list, table->count, sizeof key, compare_codes) : NULL;
 }
 
 struct abbreviations *abbreviations_read(const struct unit *unit, const Elf_Data *section,

@@ -5,7 +5,7 @@
 check:            ## warnings, lint, sanitizers, valgrind
 	@sh tools/setup.sh --need check
 	$(MAKE) check-warnings check-lint check-calls check-signatures check-storm check-state check-fault check-soak \
-	  check-asan check-tsan check-valgrind
+	  check-fuzz check-asan check-tsan check-valgrind
 
 check-warnings:   ## gcc and clang, warnings are errors
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/gcc CC=gcc CFLAGS="-O2 -g -Werror" all

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs from Debian what is missing, then builds and runs a target of the Makefile.
-# Usage: sh tools/setup.sh [TARGET]; --need build|test|check|bench only installs.
+# Usage: sh tools/setup.sh [TARGET]; --need build|test|check|bench|fuzz only installs.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -8,12 +8,14 @@ build="gcc make pkg-config libc6-dev liblua5.4-dev libuv1-dev lua-luv lua-luv-de
   libffi-dev libedit-dev libsodium-dev"
 tests="$build lua-busted lua-dkjson clang lld mold binutils minisign"
 checks="$tests cppcheck lua-check valgrind libc6-dbg"
+fuzzers="$tests libclang-rt-14-dev"
 benches="$build luajit"
 
 need() {
   case "$1" in
     test) echo "$tests" ;;
     check) echo "$checks" ;;
+    fuzz) echo "$fuzzers" ;;
     bench) echo "$benches" ;;
     *) echo "$build" ;;
   esac
