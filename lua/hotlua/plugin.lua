@@ -116,7 +116,6 @@ local function pump(owner)
     arm(owner)
     while owner.pending and not owner.is_closed do
       owner.pending = false
-      owner.attempt = owner.attempt + 1
       if is_worth_loading(owner) then
         local before = status(owner.path)
         run_change(owner)

@@ -221,6 +221,7 @@ end
 function Transaction:ask_policy()
   local owner = self.owner
   if self.is_open then return true end -- nobody wanted to be asked
+  owner.attempt = owner.attempt + 1
   local subject = change.new(owner, owner.plugin, self.new_handle, self.bytes)
   function subject.try_first(settings) return self:try_first(settings) end
   event.fire(owner.handlers, "changed", function(message)
