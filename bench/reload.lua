@@ -26,9 +26,9 @@ local function read(path)
   return file:read("a")
 end
 
--- A plugin of `functions` functions; the big one is padded with code and structs until it weighs
--- some 5 MB.
-local function source(version, functions, big)
+-- A plugin of `functions` functions; 4,000 big ones, each with a struct of its own, weigh some 5 MB. `counted`: each
+-- has a static variable, too, which a reload carries.
+local function source(version, functions, big, counted)
   local parts = { ("int counter;\nint version(void) { counter++; return %d; }\n"):format(version) }
   for i = 1, functions - 1 do
     if big then
@@ -36,15 +36,16 @@ local function source(version, functions, big)
 struct item_%d { int id; double weight; char label[24]; struct item_%d *next; unsigned flags : 5; };
 int work_%d(int a, int b, struct item_%d *item)
 {
-    static int calls_%d;
+    %s
     double sum = a;
     for (int i = 0; i < b; i++) { sum += i * item->weight; if (sum > 1e6) sum = -sum; item->id += (int)sum; }
     switch (a) { case 1: sum *= 2; break; case 2: sum /= 3; break; case 3: sum -= b; break; default: sum += 1; }
     for (int i = 0; i < b; i++) { item->label[i %% 24] = (char)(sum + i); item->flags ^= (unsigned)i & 31; }
-    calls_%d++;
+    %s
     return (int)sum + item->id;
 }
-]]):format(i, i, i, i, i, i)
+]]):format(i, i, i, i, counted and ("static int calls_%d;"):format(i) or "",
+        counted and ("calls_%d++;"):format(i) or "")
     else
       parts[#parts + 1] = ("int work_%d(int a, int b) { return a * %d + b; }\n"):format(i, i)
     end
@@ -52,9 +53,9 @@ int work_%d(int a, int b, struct item_%d *item)
   return table.concat(parts)
 end
 
-local function build(name, version, functions, big)
+local function build(name, version, functions, big, counted)
   local c, so = ("%s/%s.c"):format(directory, name), ("%s/%s.so"):format(directory, name)
-  write(c, source(version, functions, big))
+  write(c, source(version, functions, big, counted))
   run(("%s -g -O1 -shared -fPIC -o %s %s"):format(cc, so, c))
   return so
 end
@@ -122,17 +123,23 @@ local function floor(label, versions, rounds)
 end
 
 run(("%s -O2 -o %s/floor %s/floor.c -ldl"):format(cc, directory, here))
-print(("%-26s %10s %10s %8s %12s"):format("rename to first call", "floor us", "hotlua us", "ratio", "pause us"))
-for _, case in ipairs { { "small", 22, false, 40 }, { "big", 4000, true, 20 } } do
-  local label, functions, big, rounds = table.unpack(case)
-  local versions = { build(label .. "1", 1, functions, big), build(label .. "2", 2, functions, big) }
+local line = "%-36s %9s %10s %8s %10s"
+print(line:format("rename to first call", "floor us", "hotlua us", "ratio", "pause us"))
+for _, case in ipairs {
+  { "small", 22, false, false, 40 }, { "big", 4000, true, false, 20 }, { "counted", 4000, true, true, 20 },
+} do
+  local label, functions, big, counted, rounds = table.unpack(case)
+  local versions = {}
+  for version = 1, 2 do versions[version] = build(label .. version, version, functions, big, counted) end
   local size = #read(versions[1])
   local bare = floor(label, versions, rounds)
   for _, probe in ipairs { false, true } do
     local name = ("%s-%s"):format(label, probe and "probe" or "direct")
     local us, pause = measure(name, versions, rounds, { probe = probe })
-    print(("%-26s %10.0f %10.0f %8.2f %12.0f"):format(
-      ("%.1f kB%s"):format(size / 1000, probe and ", probe" or ", no probe"), bare, us, us / bare, pause))
+    print(line:format(
+      ("%.1f kB, %s, %s"):format(size / 1000, counted and "4000 statics" or "1 variable",
+        probe and "probe" or "no probe"),
+      ("%.0f"):format(bare), ("%.0f"):format(us), ("%.2f"):format(us / bare), ("%.0f"):format(pause)))
   end
 end
 run("rm -rf " .. directory)
