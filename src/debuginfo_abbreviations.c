@@ -41,18 +41,21 @@ static const unsigned char *read_attributes(struct abbreviations *table, const s
 {
     int size = 0;
     abbreviation->first = (uint32_t)table->attribute_count;
+    abbreviation->sibling = NO_SIBLING;
     for (;;) {
         uint64_t code = scan_unsigned(&at, table->end), form = scan_unsigned(&at, table->end);
         if (!at || form > UINT16_MAX)
             return NULL;
         if (code == 0 && form == 0)
             break;
-        struct abbreviation_attribute attribute = {attribute_of_code(code), (uint16_t)form, 0};
+        int bytes = scan_form_size(unit, (unsigned)form);
+        struct abbreviation_attribute attribute = {attribute_of_code(code), (int8_t)bytes, (uint16_t)form, 0};
         if (form == DW_FORM_implicit_const) {
             attribute.implicit = (uint32_t)(at - table->bytes);
             scan_signed(&at, table->end);
         }
-        int bytes = scan_form_size(unit, attribute.form);
+        if (attribute.which == AT_SIBLING && form == DW_FORM_ref4 && size >= 0)
+            abbreviation->sibling = (uint16_t)size;
         size = bytes < 0 || size < 0 || size + bytes >= ABBREVIATION_VARIES ? -1 : size + bytes;
         table->attributes = list_grow(table->attributes, table->attribute_count,
                                       &table->attribute_capacity, sizeof *table->attributes);

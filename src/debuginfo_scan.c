@@ -79,6 +79,16 @@ static const unsigned char *skip_form(const struct unit *unit, unsigned form,
     }
 }
 
+/* The byte after an attribute, whose form may be another than in the abbreviation (DW_FORM_indirect). */
+static inline const unsigned char *skip_attribute(const struct unit *unit,
+                                                  const struct abbreviation_attribute *attribute,
+                                                  unsigned form, const unsigned char *at)
+{
+    if (attribute->size < 0)
+        return skip_form(unit, form, at);
+    return unit->end - at >= attribute->size ? at + attribute->size : NULL;
+}
+
 static enum entry read_entry(struct unit *unit, const unsigned char *at, struct die *die)
 {
     if (at < unit->start || at >= unit->end)
@@ -111,7 +121,7 @@ static enum entry read_entry(struct unit *unit, const unsigned char *at, struct 
             die->at[attribute->which].value =
                 is_implicit ? unit->abbreviations->bytes + attribute->implicit : at;
         }
-        at = skip_form(unit, form, at);
+        at = skip_attribute(unit, attribute, form, at);
         if (!at)
             return ENTRY_BAD;
     }
@@ -119,10 +129,20 @@ static enum entry read_entry(struct unit *unit, const unsigned char *at, struct 
     return ENTRY_DIE;
 }
 
-/* The same without looking at its attributes; *has_children of an entry. */
+/* Where the value of a DW_AT_sibling leads, NULL unless that is ahead, in the unit. */
+static const unsigned char *sibling_at(const struct unit *unit, const unsigned char *value,
+                                       const unsigned char *after)
+{
+    uint64_t offset = scan_bytes(value, 4);
+    bool is_inside = offset < (uint64_t)(unit->end - unit->start) && unit->start + offset > after;
+    return is_inside ? unit->start + offset : NULL;
+}
+
+/* The same without looking at its attributes. Where it says what its next sibling is, its children are
+ * skipped, too; *has_children: they come next. */
 static enum entry skip_entry(struct unit *unit, const unsigned char **position, bool *has_children)
 {
-    const unsigned char *at = *position;
+    const unsigned char *at = *position, *sibling = NULL;
     if (at >= unit->end)
         return ENTRY_BAD;
     uint64_t code = scan_unsigned(&at, unit->end);
@@ -134,18 +154,31 @@ static enum entry skip_entry(struct unit *unit, const unsigned char **position, 
     }
     *has_children = abbreviation->has_children;
     if (abbreviation->size != ABBREVIATION_VARIES) {
-        *position = at + abbreviation->size;
-        return abbreviation->size <= unit->end - at ? ENTRY_DIE : ENTRY_BAD;
-    }
-    const struct abbreviation_attribute *attributes = unit->abbreviations->attributes + abbreviation->first;
-    for (uint32_t i = 0; at && i < abbreviation->count; i++) {
-        unsigned form = attributes[i].form;
-        if (form == DW_FORM_indirect)
-            form = (unsigned)scan_unsigned(&at, unit->end);
-        if (at)
-            at = skip_form(unit, form, at);
+        if (abbreviation->size > unit->end - at)
+            return ENTRY_BAD;
+        if (abbreviation->sibling != NO_SIBLING)
+            sibling = at + abbreviation->sibling;
+        at += abbreviation->size;
+    } else {
+        const struct abbreviation_attribute *attribute =
+            unit->abbreviations->attributes + abbreviation->first;
+        const struct abbreviation_attribute *end = attribute + abbreviation->count;
+        for (; at && attribute < end; attribute++) {
+            unsigned form = attribute->form;
+            if (attribute->which == AT_SIBLING && form == DW_FORM_ref4)
+                sibling = at;
+            if (form == DW_FORM_indirect)
+                form = (unsigned)scan_unsigned(&at, unit->end);
+            if (at)
+                at = skip_attribute(unit, attribute, form, at);
+        }
     }
     *position = at;
+    if (at && *has_children && sibling) {
+        sibling = sibling_at(unit, sibling, at);
+        *has_children = !sibling;
+        *position = sibling ? sibling : at;
+    }
     return at ? ENTRY_DIE : ENTRY_BAD;
 }
 
@@ -232,19 +265,17 @@ bool walk_next_of(struct walk *walk, bool (*is_wanted)(unsigned tag), struct die
 
 void walk_skip(struct walk *walk, const struct die *die)
 {
-    struct unit *unit = walk->unit;
     if (!die->has_children || walk->next_depth <= walk->depth)
         return;
-    if (die_has(die, AT_SIBLING)) {
-        Dwarf_Attribute attribute = die_attribute(die, AT_SIBLING);
-        if (attribute.form == DW_FORM_ref4) {
-            uint64_t offset = scan_bytes(attribute.valp, 4);
-            if (offset < (uint64_t)(unit->end - unit->start) && unit->start + offset > die->after) {
-                walk->at = unit->start + offset;
-                walk->next_depth = walk->depth;
-                return;
-            }
-        }
+    Dwarf_Attribute attribute = {0};
+    if (die_has(die, AT_SIBLING))
+        attribute = die_attribute(die, AT_SIBLING);
+    const unsigned char *sibling =
+        attribute.form == DW_FORM_ref4 ? sibling_at(walk->unit, attribute.valp, die->after) : NULL;
+    if (sibling) {
+        walk->at = sibling;
+        walk->next_depth = walk->depth;
+        return;
     }
     skip_below(walk, walk->depth);
 }

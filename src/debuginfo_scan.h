@@ -7,10 +7,11 @@
 
 #include <string.h>
 
-enum { ABBREVIATION_VARIES = UINT16_MAX };
+enum { ABBREVIATION_VARIES = UINT16_MAX, NO_SIBLING = UINT16_MAX };
 
 struct abbreviation_attribute {
     uint8_t which;           /* enum attribute, ATTRIBUTES: not looked at */
+    int8_t size;             /* bytes of its value, -1: that varies */
     uint16_t form;
     uint32_t implicit;       /* DW_FORM_implicit_const: where its value is in the section */
 };
@@ -20,6 +21,7 @@ struct abbreviation {
     uint32_t first, count;   /* attributes */
     uint16_t tag;
     uint16_t size;           /* bytes of all attributes, when that is always the same */
+    uint16_t sibling;        /* where among those DW_AT_sibling is, in four bytes; NO_SIBLING */
     bool has_children;
 };
 

@@ -189,6 +189,11 @@ static bool may_lead_to_variable(unsigned tag)
            tag == DW_TAG_lexical_block || debuginfo_is_scope(tag);
 }
 
+static bool may_lead_to_global(unsigned tag)
+{
+    return tag == DW_TAG_variable || debuginfo_is_scope(tag);
+}
+
 static void collect_unit(struct collection *collection, struct unit *unit)
 {
     struct walk walk;
@@ -196,13 +201,15 @@ static void collect_unit(struct collection *collection, struct unit *unit)
     struct scopes scopes = {.count = 0};
     if (!die_root(unit, &die))
         return;
-    for (walk_start(&walk, &die); walk_next_of(&walk, may_lead_to_variable, &die); ) {
+    bool (*is_wanted)(unsigned tag) =
+        collection->enters_functions ? may_lead_to_variable : may_lead_to_global;
+    for (walk_start(&walk, &die); walk_next_of(&walk, is_wanted, &die); ) {
         while (scopes.count > 0 && scopes.list[scopes.count - 1].depth >= walk.depth)
             scopes.count--;
         bool is_function = die.tag == DW_TAG_subprogram || die.tag == DW_TAG_inlined_subroutine;
         if (die.tag == DW_TAG_variable && die_has(&die, AT_LOCATION))
             add_variable(collection, &die, scopes.count ? scopes.list[scopes.count - 1].name : NULL);
-        if (is_function && collection->enters_functions && die.has_children)
+        if (is_function && die.has_children)
             enter_function(&scopes, &die, walk.depth);
         else if (!debuginfo_is_scope(die.tag) && die.tag != DW_TAG_lexical_block)
             walk_skip(&walk, &die);
