@@ -204,6 +204,8 @@ static void open_image(void *context)
         return;
     begin(load);
     resolve_used(load->image, load->request->live);
+    if (load->request->live && load->request->live->plugin)
+        slot_prepare(load->request->live->plugin, load->image);
     end(load, "types");
     if (load->request->wants_carry && load->request->live)
         plan_carry(load);

@@ -404,6 +404,8 @@ void image_release(struct image *image)
         return;
     if (image->state == IMAGE_PREPARED)
         image_close(image);
+    free(image->slots);
+    image->slots = NULL;
     if (image->is_mapped)
         return;
     native_symbol_forget(image);

@@ -12,6 +12,7 @@ struct declarations;
 struct export;
 struct heap;
 struct plugin;
+struct slot;
 struct pristine;
 struct stage;
 
@@ -44,6 +45,8 @@ struct image {
     uintptr_t bias;          /* to add to a file address */
     struct export *exports;  /* one per exported function, in the order of facts.symbols */
     size_t export_count;
+    struct slot **slots;     /* slot_prepare's: one for each export; NULL: not looked up, or used up */
+    unsigned slots_stamp;    /* the plugin's bind_stamp then */
     struct types *types;     /* NULL until image_read_types */
     struct debuginfo *debug; /* NULL: none; then no_debug says why */
     struct declarations *declarations;   /* from cdef, NULL: none */

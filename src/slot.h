@@ -58,6 +58,7 @@ struct plugin {
     unsigned generation;     /* of the newest image that became live */
     struct slot *slots;
     unsigned name_stamp;     /* another whenever a slot without an export has got one */
+    unsigned bind_stamp;     /* another whenever another image is bound */
     void *owner;             /* struct host * of the Lua state that loaded it, which begins with a slot_owner;
                                 NULL: nobody's */
     unsigned crash_policy;   /* GUARD_ROLLBACK, GUARD_ERROR, GUARD_OFF: guard.h */
@@ -108,6 +109,11 @@ struct plugin *plugin_next(struct plugin *after);         /* NULL starts; open o
 
 /* The slot of that name, made if there is none (bound to slot_absent). */
 struct slot *slot_of(struct plugin *plugin, const char *name);
+
+/* Off the loop's thread: look up the slots of an image that may be bound next, if it exports what the live
+ * one does, so that the commit has less to do. Without memory, or when another image is bound before, it does
+ * all. */
+void slot_prepare(struct plugin *plugin, struct image *image);
 
 /* Bind every slot of the plugin to `image` (NULL: to nothing) and make slots for exports that have
  * none. This is the commit: the caller sees old or new, per call. Sets generation, live, states. */
