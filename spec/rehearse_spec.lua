@@ -207,7 +207,7 @@ describe('rehearse = "shadow"', function()
     assert(t.swap(plugin, scaled("3.001")))
     local slow = t.load(scaled("3.0"), { rehearse = { shadow = 5, slower = 10 } })
     slow.api.length("text")
-    refused(slow, scaled("3.0"):gsub("int n = 0;", "volatile int n = 0; for (n = 0; n < 5000000; ) n++; n = 0;"),
+    refused(slow, scaled("3.0"):gsub("int n = 0;", "volatile int n = 0; for (n = 0; n < 100000000; ) n++; n = 0;"),
       "more than 10 times")
   end)
 
