@@ -93,6 +93,23 @@ describe("hot.module", function()
     assert.are.equal(1, module.before)
   end)
 
+  it("does not run a file again that was saved with the same text", function()
+    local name, runs = new_name(), {}
+    package.loaded.hot_module_runs = runs
+    finally(function() package.loaded.hot_module_runs = nil end)
+    local first = "#!hotlua\nlocal runs = require 'hot_module_runs' runs[#runs + 1] = 1 return { value = 1 }"
+    put(name, first)
+    local module = hot.module(name)
+    put(name, first)
+    for value = 2, 3 do
+      local text = first:gsub("value = 1", "value = " .. value)
+      put(name, text)
+      t.await(function() return module.value == value end)
+      put(name, text)
+    end
+    assert.are.same({ 1, 1, 1 }, runs)
+  end)
+
   it("serves policies and migrations", function()
     local name = new_name()
     put(name, "return { policy = function() return false, 'closed' end }")

@@ -7,7 +7,7 @@ local uv = require "luv"
 
 local M = {}
 
-local modules = {} -- name -> { path, watch, table }
+local modules = {} -- name -> { path, watch, table, text = what the table came from }
 
 local function each_upvalue(fn, visit)
   for i = 1, math.huge do
@@ -164,8 +164,15 @@ local function find(name)
   return path
 end
 
-local function run_chunk(name, path)
-  local chunk, message = loadfile(path)
+local function read(path)
+  local file <close>, message = io.open(path, "rb")
+  if not file then error("cannot open " .. message, 0) end
+  return file:read("a")
+end
+
+-- The text as loadfile takes it: behind a byte order mark, and without a first line that begins with #.
+local function run_chunk(name, path, text)
+  local chunk, message = load(text:gsub("^\xef\xbb\xbf", ""):gsub("^#[^\n]*", ""), "@" .. path)
   if not chunk then error(message, 0) end
   local ok, result = xpcall(chunk, function(m)
     return type(m) == "string" and debug.traceback(m, 2) or m
@@ -181,7 +188,9 @@ end
 -- Phase one makes the new table without touching the old; phase two moves it over, and undoes itself on an
 -- error.
 local function reload(record)
-  local new = run_chunk(record.name, record.path)
+  local text = read(record.path)
+  if text == record.text then return end
+  local new = run_chunk(record.name, record.path, text)
   local old = record.table
   local source = "@" .. record.path
   local old_functions, new_functions = collect_functions(old), collect_functions(new)
@@ -202,6 +211,7 @@ local function reload(record)
     for i = #undo, 1, -1 do undo[i]() end
     error(message, 0)
   end
+  record.text = text
   record.generation = record.generation + 1
 end
 
@@ -213,7 +223,8 @@ end
 
 --- Loads a Lua module as `require` does, and again whenever its file changes: fields are replaced all at
 --- once, `local` state is kept through upvalues of the same name, and an error leaves the old module as it
---- was. `on_reload(old)` of the new module gets a copy of the old table.
+--- was. `on_reload(old)` of the new module gets a copy of the old table. A file that is saved with the same
+--- text has not changed.
 --- @param name string as for `require`
 --- @return table module
 function M.load(name)
@@ -222,7 +233,10 @@ function M.load(name)
   local path = find(name)
   record = { name = name, path = path, generation = 1 }
   modules[name] = record
-  local ok, result = pcall(run_chunk, name, path)
+  local ok, result = pcall(function()
+    record.text = read(path)
+    return run_chunk(name, path, record.text)
+  end)
   if not ok then
     modules[name] = nil
     error(result, 2)
