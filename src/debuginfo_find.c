@@ -37,18 +37,37 @@ static bool may_lead_to_function(unsigned tag)
     return tag == DW_TAG_subprogram || debuginfo_is_scope(tag);
 }
 
+static bool may_lead_to_either(unsigned tag)
+{
+    return may_lead_to_function(tag) || tag == DW_TAG_variable;
+}
+
+static bool is_sorted(const struct function_entry *list, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        if (compare_functions(&list[i - 1], &list[i]) > 0)
+            return false;
+    return true;
+}
+
+/* The walk takes longer than anything else of a large plugin's types: it notes the variables, too, which the
+ * carry asks for soon after. */
 static void list_functions(struct unit *unit)
 {
-    size_t capacity = 0;
+    size_t capacity = 0, global_capacity = 0;
     struct walk walk;
     struct die die;
     unit->has_functions = true;
     if (!die_root(unit, &die))
         return;
-    for (walk_start(&walk, &die); walk_next_of(&walk, may_lead_to_function, &die); ) {
+    for (walk_start(&walk, &die); walk_next_of(&walk, may_lead_to_either, &die); ) {
         if (debuginfo_is_scope(die.tag))
             continue;
-        if (die.tag == DW_TAG_subprogram && die_has(&die, AT_LOW_PC)) {
+        if (die.tag == DW_TAG_variable && die_has(&die, AT_LOCATION)) {
+            unit->globals = list_grow(unit->globals, unit->global_count, &global_capacity,
+                                      sizeof *unit->globals);
+            unit->globals[unit->global_count++] = die.address;
+        } else if (die.tag == DW_TAG_subprogram && die_has(&die, AT_LOW_PC)) {
             Dwarf_Attribute attribute = die_attribute(&die, AT_LOW_PC);
             Dwarf_Addr address;
             if (dwarf_formaddr(&attribute, &address) == 0)
@@ -58,7 +77,7 @@ static void list_functions(struct unit *unit)
         }
         walk_skip(&walk, &die);
     }
-    if (unit->function_count > 0)
+    if (!is_sorted(unit->functions, unit->function_count))
         qsort(unit->functions, unit->function_count, sizeof *unit->functions, compare_functions);
 }
 

@@ -103,9 +103,11 @@ struct unit {
     struct abbreviations *abbreviations;
     struct unit *split;                   /* a skeleton's other half, where the entries are */
     const char *missing;                  /* a skeleton's other half that was not found */
-    bool has_functions;                   /* the list below was made */
+    bool has_functions;                   /* the lists below were made, in one walk */
     struct function_entry *functions;     /* sorted by address */
     size_t function_count;
+    const unsigned char **globals;        /* variables with a location, outside of functions; in order */
+    size_t global_count;
     bool has_names;
     struct map names;                     /* hash of a function's name to struct function_name */
     bool has_files;

@@ -182,6 +182,7 @@ void debuginfo_close_units(struct debuginfo *debug)
         struct unit *unit = debug->units_by_cu.entries[i].value;
         if (unit) {
             free(unit->functions);
+            free(unit->globals);
             free(unit->files);
             map_free(&unit->names);
         }

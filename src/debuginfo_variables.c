@@ -199,6 +199,12 @@ static void collect_unit(struct collection *collection, struct unit *unit)
     struct walk walk;
     struct die die;
     struct scopes scopes = {.count = 0};
+    if (!collection->enters_functions && unit->has_functions) {
+        for (size_t i = 0; i < unit->global_count; i++)
+            if (die_read(unit, unit->globals[i], &die))
+                add_variable(collection, &die, NULL);
+        return;
+    }
     if (!die_root(unit, &die))
         return;
     bool (*is_wanted)(unsigned tag) =

@@ -12,6 +12,7 @@ enum symbol_kind { SYMBOL_FUNCTION, SYMBOL_VARIABLE, SYMBOL_THREAD_LOCAL, SYMBOL
 
 struct symbol {              /* one that the file defines in .dynsym, default or protected visibility */
     const char *name;        /* points into the file's bytes */
+    uint64_t letters;        /* its first eight, as a number that sorts as they do */
     enum symbol_kind kind;   /* SYMBOL_INDIRECT: STT_GNU_IFUNC, a function whose address dlsym gives */
     uint64_t address;        /* as in the file; for thread-local: offset in the block */
     uint64_t size;           /* bytes; 0 if the file does not say */

@@ -178,12 +178,23 @@ static bool is_exported(const struct elf *elf, size_t index)
     return strcmp(name, "_init") != 0 && strcmp(name, "_fini") != 0;
 }
 
+static uint64_t first_letters(const char *name)
+{
+    uint64_t letters = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        letters = letters << 8 | (unsigned char)*name;
+        name += *name != 0;
+    }
+    return letters;
+}
+
 static bool make_symbol(struct elf *elf, size_t index, struct symbol *made)
 {
     const Elf64_Sym *symbol = &elf->symbols[index];
     if (!is_exported(elf, index) || !find_kind(elf, symbol, &made->kind))
         return false;
     made->name = elf_string(elf, symbol->st_name);
+    made->letters = first_letters(made->name);
     made->address = symbol->st_value;
     made->size = symbol->st_size;
     made->is_unique = ELF64_ST_BIND(symbol->st_info) == STB_GNU_UNIQUE;
@@ -200,7 +211,10 @@ static bool make_symbol(struct elf *elf, size_t index, struct symbol *made)
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(((const struct symbol *)a)->name, ((const struct symbol *)b)->name);
+    const struct symbol *x = a, *y = b;
+    if (x->letters != y->letters)
+        return x->letters < y->letters ? -1 : 1;
+    return strcmp(x->name, y->name);
 }
 
 bool elf_list_symbols(struct elf *elf)
