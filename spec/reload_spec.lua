@@ -335,3 +335,37 @@ describe("hot.load", function()
     assert.error_matches(function() hot.load(path) end, "thing")
   end)
 end)
+
+describe("handlers of events", function()
+  it("that are off are not called, also when that was in the same event", function()
+    local plugin, second, seen = t.load("int f(void) { return 1; }"), nil, {}
+    plugin:on("loaded", function()
+      second:off()
+      seen[#seen + 1] = "first"
+    end)
+    second = plugin:on("loaded", function() seen[#seen + 1] = "second" end)
+    assert(t.swap(plugin, "int f(void) { return 2; }"))
+    assert.are.same({ "first" }, seen)
+  end)
+end)
+
+describe("the list of images", function()
+  it("has only those that are there", function()
+    local plugin = t.load("int f(void) { return 0; }", { keep = 0 })
+    for i = 1, 5 do
+      assert(t.swap(plugin, ("int f(void) { return %d; }"):format(i)))
+      for _ = 1, 30 do
+        for _, image in ipairs(plugin:info().images) do assert.are_not.equal("gone", image.state) end
+      end
+    end
+  end)
+end)
+
+describe("a report of a refusal", function()
+  it("is one line also with a traceback in it", function()
+    local plugin = t.load("int f(void) { return 0; }", { migrate = function() error "boom" end })
+    local _, report = t.swap(plugin, "int f(void) { return 1; }")
+    assert.matches("boom", tostring(report))
+    assert.is_nil(tostring(report):find("\n", 1, true))
+  end)
+end)

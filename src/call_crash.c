@@ -111,10 +111,10 @@ static void push_description(lua_State *L, const struct crash *crash)
     luaL_addstring(&buffer, " in '");
     luaL_addstring(&buffer, is_known && line.function ? line.function : crash->function);
     luaL_addstring(&buffer, "'");
-    if (image && image->plugin) {
+    if (image && image_owner(image)) {
         snprintf(text, sizeof text, "', generation %u)", image->generation);
         luaL_addstring(&buffer, " (plugin '");
-        luaL_addstring(&buffer, image->plugin->name);
+        luaL_addstring(&buffer, image_owner(image)->name);
         luaL_addstring(&buffer, text);
     }
     add_place(&buffer, &line);
@@ -137,7 +137,7 @@ void call_crashed(void *argument)
     lua_settop(L, 0);
     luaL_where(L, 1);
     push_description(L, crash);
-    if (image && image->plugin && call_on_crash)
+    if (image && image_owner(image) && call_on_crash)
         call_on_crash(L, image, lua_tostring(L, -1));
     thread_set_top(thread, frame);
     frame_set_image(frame, NULL);

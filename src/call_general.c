@@ -178,7 +178,8 @@ static int complete(struct call *call, void *result)
     struct image *image = call->export->image;
     size_t length = 0;
     const char *text;
-    unsigned limit_ms = image && image->plugin ? image->plugin->timeout_ms : 0;
+    const struct plugin *owner = image ? image_owner(image) : NULL;
+    unsigned limit_ms = owner ? owner->timeout_ms : 0;
     if (limit_ms > 0)
         guard_begin_timed(call->thread, frame, limit_ms);
     arch_save_stack(&frame->stack);

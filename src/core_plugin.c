@@ -63,6 +63,16 @@ static int l_plugin_find(lua_State *L)
     return 1;
 }
 
+/* core.introduce(image, handle, generation): the image is about to become the plugin's, and the user sees it:
+ * from here a crash in it is told to core.on_crash, and the plugin's time limit holds. */
+static int l_introduce(lua_State *L)
+{
+    struct image *image = core_check_image(L, 1);
+    image->candidate_of = check_plugin(L, 2);
+    image->generation = (unsigned)luaL_checkinteger(L, 3);
+    return 0;
+}
+
 /* core.bind(handle, image, generation): the commit. */
 static int l_bind(lua_State *L)
 {
@@ -524,15 +534,16 @@ static void post_crash(struct image *image, const char *what)
 {
     size_t length = strlen(what);
     struct crash_news *news = memory_take(sizeof *news + length + 1);
-    *news = (struct crash_news){image->plugin, image->generation};
+    *news = (struct crash_news){image_owner(image), image->generation};
     memcpy(news->what, what, length + 1);
-    host_post(image->plugin->owner, deliver_crash, news);
+    host_post(image_owner(image)->owner, deliver_crash, news);
 }
 
 /* A call of the image crashed: f(plugin handle, generation, what happened). */
 static void on_crash(lua_State *L, struct image *image, const char *what)
 {
-    if (image->plugin->owner != host_of(L)) {
+    struct plugin *plugin = image_owner(image);
+    if (plugin->owner != host_of(L)) {
         post_crash(image, what);
         return;
     }
@@ -541,7 +552,7 @@ static void on_crash(lua_State *L, struct image *image, const char *what)
         lua_pop(L, 1);
         return;
     }
-    lua_pushlightuserdata(L, image->plugin);
+    lua_pushlightuserdata(L, plugin);
     lua_pushinteger(L, image->generation);
     lua_pushstring(L, what);
     host_call(L, 3, "error after a crash");
@@ -560,7 +571,7 @@ void core_open_plugin(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"plugin_create", l_plugin_create}, {"plugin_close", l_plugin_close},
-        {"plugin_find", l_plugin_find}, {"bind", l_bind}, {"heap_counts", l_heap_counts},
+        {"plugin_find", l_plugin_find}, {"introduce", l_introduce}, {"bind", l_bind}, {"heap_counts", l_heap_counts},
         {"set_guard", l_set_guard}, {"fill_api", l_fill_api}, {"new_api", l_new_api},
         {"new_types", l_new_types}, {"new_enums", l_new_enums}, {"exports", l_exports},
         {"export_names", l_export_names},

@@ -34,6 +34,7 @@ enum { FAULTS = sizeof faults / sizeof *faults };
 
 static struct sigaction previous[NSIG];
 static void (*land)(void *frame);
+static pid_t process;        /* a child that a plugin forks dies of its own faults */
 
 /* The trace ---------------------------------------------------------------------------------- */
 
@@ -90,7 +91,7 @@ static struct image *image_of(const struct frame *frame)
  * is below those that C made. */
 static struct frame *running_frame(struct thread *thread)
 {
-    if (!thread || thread->top == thread->frames)
+    if (!thread || thread->top == thread->frames || getpid() != process)
         return NULL;
     struct frame *frame = thread->top - 1;
     while (frame->stack & FRAME_IS_NATIVE) {
@@ -110,7 +111,7 @@ static bool is_to_catch(const struct frame *frame, const siginfo_t *info)
     bool is_sent = info->si_code == SI_USER || info->si_code == SI_QUEUE;
     if (is_sent && info->si_pid != getpid())
         return false;
-    return !image || !image->plugin || image->plugin->crash_policy != GUARD_OFF;
+    return !image || !image_owner(image) || image_owner(image)->crash_policy != GUARD_OFF;
 }
 
 static void pass_on(int number, siginfo_t *info, void *context)
@@ -161,7 +162,7 @@ void guard_end_call(const char *function, int status, void *caller)
     struct frame *frame = running_frame(thread);
     struct image *image = frame ? image_of(thread->top - 1) : NULL;
     if (!image || !image_contains(image, caller) ||
-        (image->plugin && image->plugin->crash_policy == GUARD_OFF))
+        (image_owner(image) && image_owner(image)->crash_policy == GUARD_OFF))
         return;
     thread->guard->exit = function;
     thread->guard->exit_status = status;
@@ -210,6 +211,7 @@ void guard_stop_call(void *context)
 
 static void install(void)
 {
+    process = getpid();
     struct sigaction action = {
         .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,
     };
@@ -229,6 +231,11 @@ void guard_install(void (*landing)(void *frame))
 #else
     (void)once, (void)install;
 #endif
+}
+
+void guard_adopt_process(void)
+{
+    process = getpid();
 }
 
 void guard_thread(struct thread *thread)

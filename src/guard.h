@@ -32,6 +32,9 @@ struct crash {               /* of the calling thread, filled by the handler */
  * thread goes on in `landing(frame)`, on its own stack, at the place of the thunk; it must not
  * return. */
 void guard_install(void (*landing)(void *frame));
+/* In a forked copy that goes on as the program (a rehearsal): its crashes are caught as here. Those of any
+ * other child of the process, which a plugin may fork, kill that child. */
+void guard_adopt_process(void);
 /* Give the calling thread its alternate signal stack; thread_register calls it. Taken back at the
  * thread's end. */
 void guard_thread(struct thread *thread);

@@ -126,7 +126,7 @@ static void pass_on(struct emitted *emitted, struct plugin *plugin)
 static struct plugin *plugin_of(void *caller)
 {
     struct image *image = image_of_address(caller);
-    struct plugin *plugin = image ? image->plugin : NULL;
+    struct plugin *plugin = image ? image_owner(image) : NULL;
     if (image)
         image_release(image);
     return plugin;

@@ -31,8 +31,9 @@ struct variable {            /* one with static storage in an image */
 };
 
 struct image {
-    struct plugin *plugin;
-    unsigned generation;     /* 0 until committed */
+    struct plugin *plugin;       /* whose image it is; NULL until committed */
+    struct plugin *candidate_of; /* whose it is about to be: its limits hold already (image_owner) */
+    unsigned generation;     /* 0 until it is introduced to the user */
     volatile enum image_state state;
     volatile bool is_mapped; /* false: views into it must raise */
     char why[256];           /* held: what keeps it */
@@ -100,6 +101,12 @@ void image_end_reading(struct image *image);
 void image_set_state(struct image *image, enum image_state state, const char *why);
 enum image_state image_state_of(const struct image *image);
 void image_copy_why(const struct image *image, char *why, size_t size);
+
+/* Whose calls into it count as: the plugin that it belongs to or is about to; NULL before it is introduced. */
+static inline struct plugin *image_owner(const struct image *image)
+{
+    return image->plugin ? image->plugin : image->candidate_of;
+}
 
 struct image *image_retain(struct image *image);
 /* The last one frees it, after closing it if it is still prepared. Otherwise a mapped image has to be

@@ -3,6 +3,8 @@
 #include "probe.h"
 #include "probe_internal.h"
 
+#include "elf_check.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -69,6 +71,29 @@ static bool has_threads(void)
     return stat("/proc/self/task", &status) == 0 && status.st_nlink > 3;
 }
 
+/* Run the resolvers of the functions that it exports (IFUNC): the host asks for their addresses. */
+static void resolve_indirect(void *handle, const char *path)
+{
+    struct elf_facts facts;
+    struct error error;
+    struct stat status;
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0 || fstat(descriptor, &status) != 0)
+        return;
+    size_t size = (size_t)status.st_size;
+    void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, descriptor, 0);
+    close(descriptor);
+    if (bytes == MAP_FAILED)
+        return;
+    if (elf_check(bytes, size, path, &facts, &error)) {
+        for (size_t i = 0; i < facts.symbol_count; i++)
+            if (facts.symbols[i].kind == SYMBOL_INDIRECT)
+                dlsym(handle, facts.symbols[i].name);
+        elf_facts_free(&facts);
+    }
+    munmap(bytes, size);
+}
+
 /* Wait for a path; open, close and end as the program would. */
 static void open_in_child(pid_t helper, int said)
 {
@@ -83,6 +108,8 @@ static void open_in_child(pid_t helper, int said)
     path[size] = 0;
     *phase = PHASE_OPENING;
     void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (handle)
+        resolve_indirect(handle, path);
     *phase = PHASE_CLOSING;
     bool may_close = !has_threads();
     if (handle && may_close)

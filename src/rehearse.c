@@ -2,6 +2,7 @@
 #include "rehearse.h"
 
 #include "fork_lock.h"
+#include "guard.h"
 #include "loader.h"
 
 #include <errno.h>
@@ -96,6 +97,7 @@ struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), voi
     loader_unlock();
     if (rehearsal->process == 0) {
         fork_lock_reset();
+        guard_adopt_process();
         close(ends[0]);
         set_up_copy(parent, rehearsal->output);
         play_copy(play, context, ends[1]);

@@ -11,8 +11,9 @@ local Subscription = {}
 Subscription.__index = Subscription
 Subscription.__name = "hotlua.subscription"
 
---- Ends the subscription; a second call does nothing.
+--- Ends the subscription, at once: also in the middle of an event. A second call does nothing.
 function Subscription:off()
+  self.is_off = true
   local list = self.list
   for i = 1, #list do
     if list[i] == self then
@@ -61,7 +62,8 @@ function M.fire(handlers, event, failed, ...)
   if not list then return true end
   local well = true
   for _, subscription in ipairs({ table.unpack(list) }) do
-    local ok, message = xpcall(subscription.call, with_traceback, ...)
+    local ok, message = true, nil
+    if not subscription.is_off then ok, message = xpcall(subscription.call, with_traceback, ...) end
     if not ok then
       well = false
       if failed(message) then return false end

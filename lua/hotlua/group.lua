@@ -118,6 +118,9 @@ local function run(self, kind, seen)
     if ended then return ended end
     take_through(select_members(transactions, self.owners), self.owners)
   end)
+  if not ok then
+    for _, transaction in ipairs(transactions) do transaction:undo() end
+  end
   reload.release_threads(transactions)
   local last = transactions[#transactions]
   transactions = select_members(transactions, self.owners)

@@ -81,7 +81,7 @@ function M.spawn(fn, ...)
   if type(fn) ~= "function" then
     error(("bad argument #1 to 'spawn' (function expected, got %s)"):format(type(fn)), 2)
   end
-  return task.start("a task", fn, ...)
+  return task.spawn("a task", fn, ...)
 end
 
 --- Serves a loop of one's own: does what is waiting, timers and sockets of the loop included,

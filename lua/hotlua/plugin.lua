@@ -219,12 +219,14 @@ function Plugin:info()
   if owner.live then info.functions, info.variables = core.counts(owner.live.handle) end
   info.heap = {}
   info.heap.objects, info.heap.bytes, info.heap.old_bytes = core.heap_counts(owner.handle)
-  for i, image in ipairs(owner.images) do
+  for _, image in ipairs(owner.images) do
     local about = image:info()
-    info.images[i] = {
-      generation = about.generation, state = about.state, why = about.why,
-      base = about.base, size = about.size,
-    }
+    if about.state ~= "gone" then -- unloaded, and `unloaded` is about to say so
+      info.images[#info.images + 1] = {
+        generation = about.generation, state = about.state, why = about.why,
+        base = about.base, size = about.size,
+      }
+    end
   end
   return info
 end

@@ -116,7 +116,8 @@ end
 -- The reload itself, then what is asked of the new version.
 local function play(transaction, settings, result)
   local owner, old = transaction.owner, transaction.owner.live
-  core.set_guard(owner.handle, "error", 0)
+  owner.options.guard.crash = "error"
+  core.set_guard(owner.handle, "error", owner.options.guard.timeout_ms or 0)
   event.fire(owner.handlers, "rehearsal", function(message) error(message, 0) end, owner.plugin)
   local before = descriptors()
   transaction:play()
@@ -125,6 +126,7 @@ local function play(transaction, settings, result)
     if verdict == false then error(reason or "the rehearsal's function returned false", 0) end
   end
   if settings.shadow and old then compare_calls(owner, old, settings, result) end
+  if transaction.new.broken then error("the new image crashed: " .. transaction.new.broken, 0) end
   local leaks = leaked(before)
   if #leaks > 0 then error("it leaves open: " .. table.concat(leaks, ", "), 0) end
 end

@@ -19,6 +19,7 @@ local policy = require "hotlua.policy"
 local rehearse = require "hotlua.rehearse"
 local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
+local rollback = require "hotlua.rollback"
 local task = require "hotlua.task"
 local trust = require "hotlua.trust"
 
@@ -122,11 +123,19 @@ function Transaction:pause_ends()
   end
 end
 
--- Has a newer change come, or the end of the plugin, so that this one is not worth finishing?
+-- Has a newer change come, or the end of the plugin, or is another generation live after a rollback, so that
+-- this one is not worth finishing?
 function Transaction:is_superseded()
-  if self.kind == "change" then return self.owner.pending or self.owner.is_closed end
-  if self.owner.is_closed then
-    fail("detect", ("%s: the plugin was closed meanwhile"):format(self.owner.path))
+  local owner = self.owner
+  local is_rolled_back = owner.live ~= self.began_with
+  if self.kind == "change" then
+    owner.pending = owner.pending or is_rolled_back -- the change is taken once more
+    return owner.pending or owner.is_closed
+  end
+  if owner.is_closed then fail("detect", ("%s: the plugin was closed meanwhile"):format(owner.path)) end
+  if is_rolled_back then
+    fail("detect", ("%s: generation %d has been rolled back meanwhile"):format(
+      owner.path, self.began_with.generation))
   end
   return false
 end
@@ -283,14 +292,27 @@ function Transaction:bind()
   compare_exports(self)
   self.new = image.new(self.new_handle, self.owner.plugin, self.owner.generation + 1)
   self.new.is_new = true
+  self.old = self.owner.live
+  self.old_crashes = self.old and self.old.crashes
+  self.owner.introduced = self.new
+  core.introduce(self.new_handle, self.owner.handle, self.new.generation)
 end
 
 -- before_load, carry, migrate ---------------------------------------------------------------------
 
-function Transaction:refuse_if_cancelled(stage)
+-- What the user's functions have done at this stage may be the end of the reload.
+function Transaction:refuse_if_over(stage)
+  local owner = self.owner
   if self.new.cancelled then
-    fail(stage, ("%s: cancelled in %s: %s"):format(self.owner.path, stage, self.new.cancelled))
+    fail(stage, ("%s: cancelled in %s: %s"):format(owner.path, stage, self.new.cancelled))
   end
+  if self.new.broken then
+    fail(stage, ("%s: the new image crashed in %s: %s"):format(owner.path, stage, self.new.broken))
+  end
+  if self.old and self.old.crashes ~= self.old_crashes then
+    fail(stage, ("%s: the live image crashed in %s: %s"):format(owner.path, stage, self.old.broken))
+  end
+  if owner.is_closed then fail(stage, ("%s: the plugin was closed in %s"):format(owner.path, stage)) end
 end
 
 -- The handlers see a new image that carries nothing yet.
@@ -299,7 +321,7 @@ function Transaction:before_load()
   event.fire(self.owner.handlers, "before_load", function(message)
     fail("before_load", "error in a 'before_load' handler: " .. tostring(message))
   end, self.new, self.owner.live)
-  self:refuse_if_cancelled("before_load")
+  self:refuse_if_over("before_load")
 end
 
 -- A writer of the old image's state would write into the void after the carry: wait until it is
@@ -382,7 +404,7 @@ function Transaction:migrate()
   if not migrate or not self.owner.live then return end
   self.before_migrate = core.save_data(self.owner.live.handle)
   migrate(self.new, self.owner.live, self.report)
-  self:refuse_if_cancelled("migrate")
+  self:refuse_if_over("migrate")
 end
 
 -- commit ------------------------------------------------------------------------------------------
@@ -394,7 +416,7 @@ function Transaction:commit()
   if self.carry then core.carry_commit(self.carry) end
   if self.before_migrate then core.drop_data(self.before_migrate) end
   owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
-  self.new.is_new = nil
+  self.new.is_new, owner.introduced = nil, nil
   owner.live, owner.generation = self.new, math.max(owner.generation, self.new.generation)
   owner.images[#owner.images + 1] = self.new
   owner.loaded_at = os.time()
@@ -427,6 +449,16 @@ local function describe_failure(self, problem)
   end
 end
 
+-- A crash of the live image in the reload's own course was the end of it; what it asks for comes after that.
+local function follow_up_crash(self)
+  local owner, old = self.owner, self.old
+  if owner.introduced ~= self.new then return end
+  owner.introduced = nil
+  if old and not owner.is_closed and old.crashes ~= self.old_crashes then
+    rollback.after_crash(owner, old.generation, old.broken)
+  end
+end
+
 function Transaction:finish_failed(problem)
   describe_failure(self, problem)
   -- The content is remembered: it is not tried again until the file changes. Not so after a
@@ -439,8 +471,19 @@ function Transaction:finish_failed(problem)
   event.fire(owner.handlers, "failed", function(message)
     task.on_error(message, "error in a 'failed' handler")
   end, self.report)
+  follow_up_crash(self)
   if self.is_put_off and self.kind == "change" then owner.retry_later() end
   return self.report
+end
+
+-- A handler of `loaded` may have called what crashes, and the generation before is live again.
+local function note_fall(self)
+  local live = self.owner.live
+  if live == self.new or not self.new.broken then return end
+  self.report.ok, self.report.stage = false, "commit"
+  self.report.generation = live and live.generation or 0
+  self.report.error = ("%s: generation %d was rolled back at once: %s"):format(
+    self.owner.path, self.new.generation, self.new.broken)
 end
 
 function Transaction:finish_committed()
@@ -452,6 +495,7 @@ function Transaction:finish_committed()
     task.on_error(message, "error in a 'loaded' handler")
   end, owner.plugin, self.report)
   retire.sweep(owner, self.is_direct)
+  note_fall(self)
   return self.report
 end
 
@@ -480,10 +524,11 @@ end
 function Transaction:rehearse()
   self:inject("rehearse")
   local settings = self.owner.rehearsal
-  if not settings then return end
+  if not settings or not self.owner.live then return end -- a first load replaces nothing
   self:stage("rehearse", function()
     local ok, reason = self:try_first(settings)
     if not ok then fail("rehearse", ("%s: the rehearsal failed: %s"):format(self.owner.path, reason)) end
+    self:refuse_if_over("rehearse")
   end)
 end
 
@@ -546,7 +591,7 @@ end
 ---   also when nothing has changed }
 function M.begin(owner, request)
   local self = setmetatable({
-    owner = owner, kind = request.kind, began = request.seen or core.now(),
+    owner = owner, kind = request.kind, began = request.seen or core.now(), began_with = owner.live,
     is_direct = request.kind == "load" or not task.can_wait(),
     report = reports.new(owner.name, owner.live and owner.live.generation or 0),
     prefetched = request.prefetched, links = request.links, is_forced = request.is_forced,

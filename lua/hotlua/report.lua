@@ -26,13 +26,18 @@ local function counts(self)
   return #parts > 0 and ": " .. table.concat(parts, ", ") or ""
 end
 
+-- Without a traceback or the output of a compiler.
+local function first_line(text)
+  return (tostring(text):gsub("\n.*", ""))
+end
+
 function Report:__tostring()
   if self.unchanged then
     return ("%s: unchanged, generation %d stays live"):format(self.plugin, self.generation)
   end
   if not self.ok then
-    return ("%s: refused at stage '%s', generation %d stays live: %s"):format(
-      self.plugin, self.stage, self.generation, self.error)
+    local live = self.generation > 0 and (", generation %d stays live"):format(self.generation) or ""
+    return ("%s: refused at stage '%s'%s: %s"):format(self.plugin, self.stage, live, first_line(self.error))
   end
   return ("%s: generation %d is live after %s (pause %s)%s"):format(
     self.plugin, self.generation, milliseconds(self.total_us), milliseconds(self.pause_us), counts(self))

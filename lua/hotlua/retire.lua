@@ -58,6 +58,7 @@ end
 local function unload(owner, image, is_direct)
   image.cancelled = nil
   event.fire(owner.handlers, "before_unload", report_handler "before_unload", image)
+  if image.broken then return hold(owner, image, reason_to_hold(image)) end -- a handler has called it
   if image.cancelled then
     image.on_release = function() M.unload(owner, image) end
     core.set_state(image.handle, "held", "before_unload: " .. image.cancelled)

@@ -31,34 +31,42 @@ local function refuse(report, message)
 end
 
 -- Brings the state over and makes `to` live, while no other thread is inside.
-local function put_back(owner, from, to)
+local function put_back(owner, from, to, place)
   local carry, message = carry_back(owner, from, to)
   if not carry then return nil, message end
-  table.remove(owner.kept, 1)
+  table.remove(owner.kept, place)
   core.bind(owner.handle, to.handle, to.generation)
   core.carry_commit(carry)
   core.carry_close(carry)
   return carry
 end
 
---- Makes the newest kept generation live again.
+-- The newest kept image that has not crashed, and its place in the list; nil if there is none.
+local function find_sound(owner)
+  for i, image in ipairs(owner.kept) do
+    if not image.broken then return image, i end
+  end
+end
+
+--- Makes the newest kept generation live again that has not crashed.
 --- @param why string
 --- @param is_forced boolean? also when another thread stays inside
 --- @return table report
 function M.run(owner, why, is_forced)
   local began = core.now()
-  local from, to = owner.live, owner.kept[1]
+  local from, to, place = owner.live, find_sound(owner)
   local report = reports.new(owner.name, from.generation)
   report.why_rolled_back = why
   if not to then
     report.stage = "detect"
-    local message = "%s: no older generation is kept (option `keep` is %d)"
+    local message = owner.kept[1] and "%s: each older generation that is kept has crashed (option `keep` is %d)"
+      or "%s: no older generation is kept (option `keep` is %d)"
     report.error = message:format(owner.name, owner.options.keep)
     return report
   end
   local stopped, who = hold.stop({ owner }, is_forced or not task.can_wait())
   if not stopped and not is_forced then return refuse(report, ("%s: put off: %s"):format(owner.name, who)) end
-  local ok, carry, message = pcall(put_back, owner, from, to)
+  local ok, carry, message = pcall(put_back, owner, from, to, place)
   hold.release({ owner })
   if not ok then error(carry, 0) end
   if not carry then return refuse(report, message) end
@@ -111,11 +119,14 @@ end
 --- @param text string what happened
 function M.after_crash(owner, generation, text)
   for _, image in ipairs(owner.images) do
-    if image.generation == generation then image.broken = text end
+    if image.generation == generation then image.broken, image.crashes = text, (image.crashes or 0) + 1 end
   end
+  local introduced = owner.introduced
+  if introduced and introduced.generation == generation then introduced.broken = text end
   if not owner.live or owner.live.generation ~= generation then return end
+  if introduced then return end -- the reload in progress is refused, and comes back here
   owner.failures = owner.failures + 1
-  if (owner.options.guard.crash or "rollback") ~= "rollback" or not owner.kept[1] then return end
+  if (owner.options.guard.crash or "rollback") ~= "rollback" or not find_sound(owner) then return end
   if is_braked(owner) then return refuse_to_go_back(owner, text) end
   M.run(owner, text, true)
 end

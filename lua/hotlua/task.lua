@@ -4,7 +4,8 @@ local core = require "hotlua.core"
 
 local M = {}
 
-local tasks = setmetatable({}, { __mode = "k" }) -- coroutine -> what it is for
+local tasks = setmetatable({}, { __mode = "k" })   -- coroutine -> what it is for
+local programs = setmetatable({}, { __mode = "k" }) -- coroutine -> true: the program waits for its end
 
 --- Prints an error of a handler, timer or task; programs and tests may replace it.
 --- @param message any the error, usually a string with a traceback
@@ -37,10 +38,24 @@ function M.start(what, fn, ...)
   return co
 end
 
+--- The same for a task of the program's own: while it waits, the program does not end.
+--- @return thread
+function M.spawn(what, fn, ...)
+  local co = coroutine.create(fn)
+  tasks[co], programs[co] = what, true
+  resume(co, ...)
+  return co
+end
+
 --- Is the running coroutine a task, which may wait by yielding?
 function M.is_task()
   local co, is_main = coroutine.running()
   return not is_main and tasks[co] ~= nil and coroutine.isyieldable()
+end
+
+local function let_go(...)
+  core.await(-1)
+  return ...
 end
 
 --- Waits for something asynchronous: `begin(done)` starts it, `done(…)` gives the results. In a task it
@@ -57,7 +72,9 @@ function M.await(begin)
     end)
     if results then return table.unpack(results, 1, results.n) end
     waiting = true
-    return coroutine.yield()
+    if not programs[co] then return coroutine.yield() end
+    core.await(1)
+    return let_go(coroutine.yield())
   end
   if core.is_running() then
     error("cannot wait inside a callback of the loop: use hot.spawn", 3)

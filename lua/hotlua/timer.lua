@@ -39,7 +39,7 @@ local function start(first, again, what, fn)
     if again == 0 then self:stop() end
     if busy then return end
     busy = true
-    task.start(what, function()
+    task.spawn(what, function()
       local ok, message = xpcall(fn, traced, self)
       busy = false
       if not ok then task.on_error(message, "error in " .. what) end
