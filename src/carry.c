@@ -60,6 +60,7 @@ struct carry *carry_plan(struct image *old_image, struct image *new_image,
         prepare_run(carry);
     if (options->may_copy_ahead && old_image->is_mapped && new_image->is_mapped)
         carry_copy_ahead(carry);
+    new_image->has_moved_on = carry->ahead != NULL;
     return carry;
 }
 
@@ -104,6 +105,7 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
     run.base = malloc(3 * CARRY_BLOCK);
     if (!run.base)
         return error_set_stage(error, "carry", "%s: out of memory", carry->new_image->source);
+    carry->new_image->has_moved_on = true;   /* what it holds from here is the old one's until the commit */
     run.scratch = run.base + CARRY_BLOCK;
     run.initial = run.scratch + CARRY_BLOCK;
     if (is_worth_asking(carry)) {
@@ -125,8 +127,10 @@ bool carry_run(struct carry *carry, carry_finding *finding, void *context, struc
     return fits;
 }
 
-void carry_commit(struct carry *carry)
+void carry_commit(struct carry *carry, bool has_moved_on)
 {
+    carry->old_image->has_moved_on = has_moved_on;
+    carry->new_image->has_moved_on = false;
     if (carry->heap)
         carry_heap_commit(carry->heap);
 }

@@ -38,8 +38,9 @@ void carry_forget_ahead(struct carry *carry);
  * call inside the old image's plugin running meanwhile. False with error if a value does not fit. Typed heap
  * objects get copies; pointers in those that stay lead to what is new from here on. */
 bool carry_run(struct carry *carry, carry_finding *finding, void *context, struct error *error);
-/* The new image is live: the copies of heap objects take over. */
-void carry_commit(struct carry *carry);
+/* The new image is live: the copies of heap objects take over. has_moved_on: the old one is to end without
+ * its destructors, since the new one has values of its. */
+void carry_commit(struct carry *carry, bool has_moved_on);
 /* Without a commit every heap object is as it was before the run. */
 void carry_free(struct carry *carry);
 

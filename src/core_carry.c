@@ -186,10 +186,19 @@ static int l_carry_forget_ahead(lua_State *L)
     return 0;
 }
 
-/* core.carry_commit(carry): the new image is live; what the run made for it takes over. */
+static bool brings_values(const struct findings *findings)
+{
+    for (size_t i = 0; i < findings->count; i++)
+        if (findings->list[i].verdict != CARRY_RESET && findings->list[i].verdict != CARRY_RESTARTED)
+            return true;
+    return false;
+}
+
+/* core.carry_commit(carry [, has_moved_on]): the new image is live; what the run made for it takes over. The
+ * old one ends without its destructors if values of its were brought over, or if has_moved_on. */
 static int l_carry_commit(lua_State *L)
 {
-    carry_commit(check_carry(L));
+    carry_commit(check_carry(L), lua_toboolean(L, 2) || brings_values(&check_handle(L)->findings));
     return 0;
 }
 

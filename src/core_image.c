@@ -99,6 +99,13 @@ static int l_set_state(lua_State *L)
     return 0;
 }
 
+/* core.set_moved_on(image, has_moved_on): has another image its state, so that its destructors may not run? */
+static int l_set_moved_on(lua_State *L)
+{
+    core_check_image(L, 1)->has_moved_on = lua_toboolean(L, 2);
+    return 0;
+}
+
 /* core.is_inside(image) -> is any call in progress inside it, also one suspended in a callback */
 static int l_is_inside(lua_State *L)
 {
@@ -202,7 +209,8 @@ static int l_sha256(lua_State *L)
 void core_open_image(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"image_info", l_image_info}, {"set_state", l_set_state}, {"is_inside", l_is_inside},
+        {"image_info", l_image_info}, {"set_state", l_set_state},
+        {"set_moved_on", l_set_moved_on}, {"is_inside", l_is_inside},
         {"is_outdated", l_is_outdated}, {"same_content", l_same_content},
         {"reset_to_pristine", l_reset_to_pristine}, {"sha256", l_sha256},
         {"stage_directory", l_stage_directory}, {"save_data", l_save_data}, {"drop_data", l_drop_data},

@@ -571,7 +571,8 @@ void core_open_plugin(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"plugin_create", l_plugin_create}, {"plugin_close", l_plugin_close},
-        {"plugin_find", l_plugin_find}, {"introduce", l_introduce}, {"bind", l_bind}, {"heap_counts", l_heap_counts},
+        {"plugin_find", l_plugin_find}, {"introduce", l_introduce}, {"bind", l_bind},
+        {"heap_counts", l_heap_counts},
         {"set_guard", l_set_guard}, {"fill_api", l_fill_api}, {"new_api", l_new_api},
         {"new_types", l_new_types}, {"new_enums", l_new_enums}, {"exports", l_exports},
         {"export_names", l_export_names},

@@ -140,7 +140,8 @@ static void leave(struct thread *thread, struct frame *frame, void *context)
     struct guard *guard = thread->guard;
     ((ucontext_t *)context)->uc_sigmask = guard->mask;
     guard->is_busy = false;
-    arch_context_call(context, land, frame, frame->stack);
+    void (*own)(void *) = guard_run_landing(thread, frame);
+    arch_context_call(context, own ? own : land, frame, frame->stack);
 }
 
 static void record(struct thread *thread, int signal, void *context)
@@ -205,6 +206,13 @@ void guard_stop_call(void *context)
     record(thread, SIGALRM, context);
     take_trace(&thread->guard->crash, frame, context);
     leave(thread, frame, context);
+}
+
+void guard_add_signals(sigset_t *set)
+{
+    for (int i = 0; i < FAULTS; i++)
+        sigaddset(set, faults[i]);
+    sigaddset(set, guard_timer_signal());
 }
 
 /* Installing --------------------------------------------------------------------------------- */

@@ -3,9 +3,11 @@
 #ifndef HOTLUA_GUARD_H
 #define HOTLUA_GUARD_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
+struct export;
 struct frame;
 struct image;
 struct thread;
@@ -40,6 +42,10 @@ void guard_adopt_process(void);
 void guard_thread(struct thread *thread);
 void guard_release_thread(struct thread *thread);
 
+/* Run function(argument), code of the plugin's image that `place` belongs to, at most so long. False when it
+ * crashed or did not end (guard_crash says how), or when calls are nested too deeply. Any thread. */
+bool guard_run(struct export *place, void (*function)(void *), void *argument, unsigned limit_ms);
+
 /* The crash that the last jump of this thread came from. Valid until the next one. */
 const struct crash *guard_crash(void);
 /* "SIGSEGV", "SIGABRT" ... ; "timeout" for a time limit. */
@@ -54,6 +60,12 @@ void guard_end_call(const char *function, int status, void *caller);
  * of its own. End it after the call, however that ended. */
 void guard_begin_timed(struct thread *thread, struct frame *frame, unsigned limit_ms);
 void guard_end_timed(struct thread *thread, struct frame *frame);
+
+/* For guard.c: where a crash in that frame goes on if guard_run made the frame, else NULL. */
+void (*guard_run_landing(const struct thread *thread, const struct frame *frame))(void *frame);
+/* For guard_run.c: the signals that must not be blocked under the guard. */
+void guard_add_signals(sigset_t *set);
+int guard_timer_signal(void);
 
 /* For guard_timer.c: the handler of its signal, and its way out of the plugin. */
 void guard_stop_call(void *context);

@@ -26,7 +26,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static const char tag;       /* its address in a signal says that it is ours */
 static struct sigaction before;
 
-static int signal_number(void)
+int guard_timer_signal(void)
 {
     return SIGRTMIN + 9;
 }
@@ -66,7 +66,7 @@ static void look_at(struct thread *thread, void *context)
     look->is_any = true;
     if (next <= look->now) {
         union sigval value = {.sival_ptr = (void *)&tag};
-        pthread_sigqueue(thread->identity, signal_number(), value);
+        pthread_sigqueue(thread->identity, guard_timer_signal(), value);
         next = look->now + REPEAT_NS;
     }
     if (next < look->next)
@@ -146,7 +146,7 @@ static void start(void)
 {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     sigfillset(&action.sa_mask);
-    sigaction(signal_number(), &action, &before);
+    sigaction(guard_timer_signal(), &action, &before);
     pthread_atfork(NULL, NULL, forget_thread);
 }
 

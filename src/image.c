@@ -6,6 +6,7 @@
 #include "debuginfo.h"
 #include "fork_lock.h"
 #include "heap.h"
+#include "image_end.h"
 #include "image_link.h"
 #include "loader.h"
 #include "memory.h"
@@ -373,6 +374,11 @@ void image_close(struct image *image)
         image_set_state(image, IMAGE_HELD, why);
         return;
     }
+    if (!image_end(image, why, sizeof why)) {
+        list_remove(image);
+        image_set_state(image, IMAGE_HELD, why);
+        return;
+    }
     list_remove(image);
     loader_lock();
     dlclose(image->handle);
@@ -413,6 +419,7 @@ void image_release(struct image *image)
     for (size_t i = 0; i < image->export_count; i++)
         call_free_signature(&image->exports[i]);
     free(image->exports);
+    free(image->ending);
     cdecl_free(image->declarations);
     if (image->debug)
         debuginfo_close(image->debug);

@@ -61,6 +61,8 @@ struct image {
     size_t link_count;
     unsigned users;          /* atomic: mapped images that are linked with this one */
     unsigned readers;        /* who keep it mapped: image_begin_reading */
+    bool has_moved_on;       /* another image has its state, or was to have it: image_end.h */
+    struct export *ending;   /* image_end.c's own */
 };
 
 struct image_options {
@@ -102,7 +104,8 @@ void image_set_state(struct image *image, enum image_state state, const char *wh
 enum image_state image_state_of(const struct image *image);
 void image_copy_why(const struct image *image, char *why, size_t size);
 
-/* Whose calls into it count as: the plugin that it belongs to or is about to; NULL before it is introduced. */
+/* Whose calls into it count as: the plugin that it belongs to or is about to; NULL before it is introduced.
+ * */
 static inline struct plugin *image_owner(const struct image *image)
 {
     return image->plugin ? image->plugin : image->candidate_of;

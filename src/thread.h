@@ -32,6 +32,7 @@ struct thread {
     volatile uint64_t deadline_ns;       /* its end, CLOCK_MONOTONIC */
     uintptr_t stack_low, stack_high;     /* the thread's own stack */
     struct guard *guard;                 /* guard.c's own */
+    struct guard_run *run;               /* guard_run.c's own: the innermost, NULL: none */
     unsigned long identity;              /* pthread_t */
     struct thread *next;
     struct frame frames[THREAD_FRAMES] __attribute__((aligned(64)));

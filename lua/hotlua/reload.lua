@@ -403,6 +403,7 @@ function Transaction:migrate()
   local migrate = self.owner.options.migrate
   if not migrate or not self.owner.live then return end
   self.before_migrate = core.save_data(self.owner.live.handle)
+  core.set_moved_on(self.new_handle, true) -- until the commit
   migrate(self.new, self.owner.live, self.report)
   self:refuse_if_over("migrate")
 end
@@ -413,8 +414,13 @@ function Transaction:commit()
   local owner, report = self.owner, self.report
   local old = owner.live
   core.bind(owner.handle, self.new_handle, self.new.generation)
-  if self.carry then core.carry_commit(self.carry) end
-  if self.before_migrate then core.drop_data(self.before_migrate) end
+  local is_migrated = self.before_migrate ~= nil
+  if is_migrated then
+    core.set_moved_on(old.handle, true)
+    core.set_moved_on(self.new_handle, false)
+    core.drop_data(self.before_migrate)
+  end
+  if self.carry then core.carry_commit(self.carry, is_migrated) end
   owner.api_stamp = core.fill_api(owner.handle, owner.plugin.api, owner.api_stamp)
   self.new.is_new, owner.introduced = nil, nil
   owner.live, owner.generation = self.new, math.max(owner.generation, self.new.generation)

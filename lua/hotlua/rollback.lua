@@ -36,7 +36,7 @@ local function put_back(owner, from, to, place)
   if not carry then return nil, message end
   table.remove(owner.kept, place)
   core.bind(owner.handle, to.handle, to.generation)
-  core.carry_commit(carry)
+  core.carry_commit(carry, true)
   core.carry_close(carry)
   return carry
 end
