@@ -109,6 +109,48 @@ describe("a watched group", function()
   end)
 end)
 
+describe("a watched group that was refused", function()
+  local a, b, seen
+  before_each(function()
+    seen = {}
+    a = t.load(part("a", 1), { name = "a" })
+    b = t.load(part("b", 1), { name = "b", migrate = function(new)
+      if new.group.a.api.a_version() < 3 then error "a is too old" end
+    end })
+    local group = hot.group { a, b }
+    group:on("failed", function(report) seen[#seen + 1] = report.stage end)
+    group:on("loaded", function() seen[#seen + 1] = "loaded" end)
+    put(a, part("a", 2))
+    put(b, part("b", 2))
+    t.await(function() return seen[1] end)
+    assert.are.same({ "migrate" }, seen)
+  end)
+
+  it("is tried again when one member changes", function()
+    put(a, part("a", 3))
+    t.await(function() return seen[2] end)
+    assert.are.same({ "migrate", "loaded" }, seen)
+    assert.are.equal(3, a.api.a_version())
+    assert.are.equal(2, b.api.b_version())
+  end)
+
+  it("is tried again when one member is as it was", function()
+    put(a, part("a", 1))
+    t.await(function() return seen[2] end)
+    assert.are.same({ "migrate", "migrate" }, seen)
+    assert.are.equal(1, b.api.b_version())
+  end)
+
+  it("is not tried again with the same contents", function()
+    put(a, part("a", 2))
+    hot.sleep(300)
+    assert.are.same({ "migrate" }, seen)
+    put(a, part("a", 3))
+    t.await(function() return a.api.a_version() == 3 end)
+    assert.are.same({ "migrate", "loaded" }, seen)
+  end)
+end)
+
 describe("migrations of a group", function()
   it("come after all carries, in the order of the list, and see all images", function()
     local seen = {}
@@ -230,6 +272,18 @@ describe("plugins that are linked with each other", function()
     assert.are.equal(11, user.api.both())
     assert.are.equal(1, user.api.next())
     assert.are.equal(1, library:info().generation)
+  end)
+
+  it("are tried again when one changes after a refusal", function()
+    local library, user = load("-Wl,-soname,libpart.so")
+    local refused
+    user:on("failed", function(report) refused = report end)
+    install(t.build("int part_version(void) { return 2; }", "-Wl,-soname,libpart.so"), "libpart.so")
+    t.await(function() return refused end)
+    assert.matches("part_next", refused.error)
+    install(build_library(3, "-Wl,-soname,libpart.so"), "libpart.so")
+    t.await(function() return user.api.both() == 13 end)
+    assert.are.equal(3, library.api.part_version())
   end)
 
   it("are one reload when their files change", function()

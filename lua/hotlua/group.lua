@@ -52,25 +52,55 @@ local function uses_new(owner, transactions)
   return false
 end
 
--- Begins a transaction for each member; those whose content is the live image's take no part, unless they are
--- linked with one that does.
-local function prepare(transactions, reports, owners, kind, seen)
+local function leave_out(transaction, reports)
+  transaction:stop_clock()
+  transaction.report.ok, transaction.report.unchanged = true, true
+  reports[transaction.owner.name] = transaction.report
+  transaction.is_out = true
+end
+
+-- Begins a transaction for each member, up to its verified copy; those whose content is the live image's take
+-- no part, unless they are linked with one that does.
+local function look(transactions, reports, owners, kind, seen)
   local links = {}
   for _, owner in ipairs(by_dependency(owners)) do
     local transaction = reload.begin(owner, {
       kind = kind, seen = seen, links = links, is_forced = uses_new(owner, transactions),
     })
     transactions[#transactions + 1] = transaction
-    local ended = transaction:prepare()
+    local ended = transaction:look()
+    transaction:pause_ends()
     if ended == "unchanged" then
-      transaction:stop_clock()
-      transaction.report.ok, transaction.report.unchanged = true, true
-      reports[owner.name] = transaction.report
-      transaction.is_out = true
+      leave_out(transaction, reports)
     elseif ended then
       return ended
+    end
+  end
+end
+
+-- Were these contents refused together the last time? One that is the live image's again was another then.
+local function is_refused_again(transactions)
+  for _, transaction in ipairs(transactions) do
+    local is_same
+    if transaction.is_out then
+      is_same = not transaction.owner.refused
     else
-      links[#links + 1] = transaction.new_handle
+      is_same = transaction:is_refused_again()
+    end
+    if not is_same then return false end
+  end
+  return true
+end
+
+-- Asks the policies and opens the images, those that others are linked with first.
+local function decide(transactions)
+  for _, transaction in ipairs(transactions) do
+    if not transaction.is_out then
+      transaction:pause_begins()
+      local ended = transaction:decide()
+      transaction:pause_ends()
+      if ended then return ended end
+      table.insert(transaction.links, transaction.new_handle)
     end
   end
 end
@@ -97,7 +127,10 @@ end
 
 -- Every step for all members before the next one.
 local function take_through(members, owners)
-  for _, transaction in ipairs(members) do transaction:stage("bind", transaction.bind) end
+  for _, transaction in ipairs(members) do
+    transaction:pause_begins()
+    transaction:stage("bind", transaction.bind)
+  end
   introduce_each_other(members, owners)
   for _, transaction in ipairs(members) do transaction:stage("before_load", transaction.before_load) end
   for _, transaction in ipairs(members) do transaction:rehearse() end
@@ -108,38 +141,57 @@ local function take_through(members, owners)
   for _, transaction in ipairs(members) do transaction:commit() end
 end
 
+-- Remembers what was refused together, until a member's content changes. A policy's refusal and a put-off are
+-- about the moment; and where not all contents were seen nothing is known of the whole.
+local function remember_refusal(transactions, owners, was_seen)
+  for _, owner in ipairs(owners) do
+    if not was_seen then owner.refused = nil end
+  end
+  for _, transaction in ipairs(transactions) do
+    if transaction.is_out then transaction.owner.refused = nil end
+  end
+end
+
+-- Ends the transactions of the members. Returns the stage and the message of the one that failed.
+local function finish(members, reports, ok, problem)
+  local stage, message
+  for _, transaction in ipairs(members) do
+    local own = ok and transaction:finish_committed() or transaction:finish_failed(problem)
+    reports[transaction.owner.name] = own
+    if not ok then stage, message = own.stage, own.error end
+  end
+  return stage, message
+end
+
 -- All of them or none. Returns a report, or nil when it was superseded or left alone.
 local function run(self, kind, seen)
-  local transactions, reports, report = {}, {}, { ok = false, reports = {}, plugins = {} }
-  report.reports = reports
-  for i, owner in ipairs(self.owners) do report.plugins[i] = owner.name end
+  local transactions, reports, owners, was_seen = {}, {}, self.owners, false
+  local report = { ok = false, reports = reports, plugins = {} }
+  for i, owner in ipairs(owners) do report.plugins[i] = owner.name end
   local ok, outcome = pcall(function()
-    local ended = prepare(transactions, reports, self.owners, kind, seen)
+    local ended = look(transactions, reports, owners, kind, seen)
     if ended then return ended end
-    take_through(select_members(transactions, self.owners), self.owners)
+    was_seen = true
+    if kind == "change" and is_refused_again(transactions) then return "declined" end
+    ended = decide(transactions)
+    if ended then return ended end
+    take_through(select_members(transactions, owners), owners)
   end)
   if not ok then
     for _, transaction in ipairs(transactions) do transaction:undo() end
   end
   reload.release_threads(transactions)
-  local last = transactions[#transactions]
-  transactions = select_members(transactions, self.owners)
-  for _, transaction in ipairs(transactions) do
+  local members = select_members(transactions, owners)
+  for _, transaction in ipairs(members) do
     transaction:stop_clock()
     if transaction.owner.live then transaction.owner.live.group = nil end
     if transaction.new then transaction.new.group = nil end
     if ok and outcome then transaction:close_new() end
   end
   if ok and outcome then return nil end
-  report.ok = ok
-  for _, transaction in ipairs(transactions) do
-    local own = ok and transaction:finish_committed() or transaction:finish_failed(outcome)
-    reports[transaction.owner.name] = own
-  end
-  if not ok then
-    local failed = reports[last.owner.name]
-    report.stage, report.error = failed.stage, failed.error
-  end
+  report.ok, report.unchanged = ok, ok and #members == 0 or nil
+  report.stage, report.error = finish(members, reports, ok, outcome)
+  if not ok and report.stage ~= "settle" then remember_refusal(transactions, owners, was_seen) end
   return setmetatable(report, GroupReport)
 end
 
@@ -157,7 +209,7 @@ local function run_exclusively(self, kind, seen)
   local ok, report = pcall(run, self, kind, seen)
   for _, owner in ipairs(self.owners) do owner.busy = nil end
   if not ok then error(report, 0) end
-  if report then fire(self, report.ok and "loaded" or "failed", report) end
+  if report and not report.unchanged then fire(self, report.ok and "loaded" or "failed", report) end
   return report
 end
 

@@ -214,7 +214,7 @@ function Transaction:take()
   local handle, info = self:take_prefetched()
   if not info then
     local request = new_request(owner, self)
-    request.opens = opens_at_once(owner, self.kind)
+    request.opens = not self.links and opens_at_once(owner, self.kind)
     self.is_open = request.opens
     handle, info = self:offload(core.take, request)
   end
@@ -545,16 +545,25 @@ function Transaction:is_unchanged()
   return self.is_forced and core.same_content(self.owner.live.handle, self.new_handle)
 end
 
--- Up to the open image. Returns nil, or "superseded", "unchanged" or "declined" when that is the
--- end of it.
-function Transaction:prepare()
-  local owner = self.owner
+-- Up to the verified copy. Returns nil, or "superseded" or "unchanged" when that is the end of it.
+function Transaction:look()
   self:pause_begins()
   self:inject("detect")
   if self:take_whole() then return "unchanged" end
-  if self:is_superseded() then return "superseded" end
+  return self:is_superseded() and "superseded" or nil
+end
+
+-- Was that content refused the last time?
+function Transaction:is_refused_again()
+  local refused = self.owner.refused
+  return self.kind == "change" and refused ~= nil and core.same_content(refused, self.new_handle)
+end
+
+-- From the verified copy to the open image. Returns nil, or "superseded" or "declined" when that is the end of
+-- it.
+function Transaction:decide()
+  local owner = self.owner
   if self.kind == "change" then
-    if owner.refused and core.same_content(owner.refused, self.new_handle) then return "declined" end
     local verdict, reason = true, nil
     if not self:is_unchanged() then verdict, reason = self:stage("settle", self.ask_policy) end
     if self:is_superseded() then return "superseded" end
@@ -568,6 +577,14 @@ function Transaction:prepare()
   end
   self:open()
   return self:is_superseded() and "superseded" or nil
+end
+
+-- Up to the open image, of a plugin that goes alone.
+function Transaction:prepare()
+  local ended = self:look()
+  if ended then return ended end
+  if self:is_refused_again() then return "declined" end
+  return self:decide()
 end
 
 -- Makes the open image ready to take over: first what others may run beside, then, with their calls stopped,
