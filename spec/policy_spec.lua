@@ -199,6 +199,26 @@ describe("a policy", function()
     assert.are.equal(2, #asked)
   end)
 
+  it("is asked once for a version that came while it waited", function()
+    local asked, changed = {}, 0
+    local plugin = t.load(source(1), {
+      policy = function(change)
+        local waited = { change:wait(function() return false end, 400), change:superseded() }
+        asked[#asked + 1] = waited
+        return true
+      end,
+      on = { changed = function() changed = changed + 1 end },
+    })
+    put(plugin, source(2))
+    t.await(function() return changed == 1 end)
+    put(plugin, source(3))
+    reaches(plugin, 2)
+    hot.sleep(300)
+    assert.are.equal(3, plugin.api.version())
+    assert.are.same({ { false, true }, { false, false } }, asked)
+    assert.are.equal(2, changed)
+  end)
+
   it("idle waits for its predicate", function()
     local idle = false
     local plugin = t.load(source(1), { policy = hot.policy.idle(function() return idle end) })

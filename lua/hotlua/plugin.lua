@@ -118,6 +118,7 @@ local function pump(owner)
       owner.pending = false
       if is_worth_loading(owner) then
         local before = status(owner.path)
+        if owner.recheck then owner.recheck:stop() end -- it would compare with what an earlier run has read
         run_change(owner)
         recheck_later(owner, before)
       else
