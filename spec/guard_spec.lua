@@ -194,3 +194,75 @@ describe("crash after crash", function()
     assert.are.same({ 1, attempts }, { plugin:info().generation, plugin:info().reloads })
   end)
 end)
+
+describe("a time limit", function()
+  local ways = {
+    usleep = "for (;;) usleep(1000);", sleep = "for (;;) sleep(1);", pause = "for (;;) pause();",
+    poll = "for (;;) poll(0, 0, -1);", malloc = "for (;;) free(malloc(100));",
+    read = "int ends[2]; char c; if (pipe(ends)) return 1; for (;;) if (read(ends[0], &c, 1) > 0) return 2;",
+    "return (int)sleep(60);",
+  }
+  local parts = { [[
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+int call_for_ever(int (*f)(int)) { for (;;) f(1); }
+int add(int a, int b) { return a + b; }
+]] }
+  for name, body in pairs(ways) do parts[#parts + 1] = ("int way_%s(void) { %s }\n"):format(name, body) end
+  local waiting = t.build(table.concat(parts))
+
+  for name in pairs(ways) do
+    it("ends a call that spends its time in the C library or the kernel: " .. name, function()
+      local api = t.load(waiting, { guard = { crash = "error", timeout_ms = 30 } }).api
+      for _ = 1, 2 do
+        assert.matches("^timeout in 'way_" .. name .. "'", (crash(api["way_" .. name]):gsub("^%S+: ", "")))
+        assert.are.equal(3, api.add(1, 2))
+      end
+    end)
+  end
+
+  it("ends a call that calls a Lua function for ever", function()
+    local api = t.load(waiting, { guard = { crash = "error", timeout_ms = 30 } }).api
+    assert.matches("timeout in 'call_for_ever'", crash(api.call_for_ever, function() return 1 end))
+    assert.are.equal(3, api.add(1, 2))
+  end)
+
+  it("of one thread does not disturb the calls of others", function()
+    local plugin = t.load(waiting, { guard = { crash = "error", timeout_ms = 30 }, name = "shared" })
+    local worker = hot.worker(function()
+      local add = require "hotlua".get("shared").api.add
+      local ends, sum = os.time() + 1, 0
+      while os.time() <= ends do sum = add(sum, 1) end
+      return sum
+    end)
+    local ended
+    hot.spawn(function() ended = table.pack(worker:join()) end)
+    local count = 0
+    t.await(function()
+      assert.matches("timeout in 'way_usleep'", crash(plugin.api.way_usleep))
+      count = count + 1
+      return ended
+    end, 10000)
+    assert.is_true(count > 5)
+    assert.is_number(ended[1], ended[2])
+    assert.is_true(ended[1] > 1000)
+  end)
+end)
+
+describe("a call that ends the program by way of a library", function()
+  it("ends itself only", function()
+    local api = t.load([[
+#include <err.h>
+#include <pthread.h>
+int fails(void) { errx(3, "fatal"); }
+int leaves(void) { pthread_exit(0); }
+int add(int a, int b) { return a + b; }
+]], { guard = { crash = "error" } }).api
+    for _ = 1, 2 do
+      assert.matches("exit in 'fails'.*it called exit%(3%)", crash(api.fails))
+      assert.matches("pthread_exit in 'leaves'", crash(api.leaves))
+    end
+    assert.are.equal(3, api.add(1, 2))
+  end)
+end)

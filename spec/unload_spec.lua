@@ -70,6 +70,28 @@ int start(void) { thrd_t thread; if (pipe(ends)) return -1; thrd_create(&thread,
     uv.fs_close(descriptor)
   end)
 
+  it("a timer calls its code, and goes when the timer is deleted", function()
+    local plugin, gone = load [[
+#include <signal.h>
+#include <time.h>
+static timer_t timer;
+static void on_time(union sigval value) { (void)value; }
+void *start(void)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD, .sigev_notify_function = on_time};
+    struct itimerspec often = {{0, 5000000}, {0, 5000000}};
+    timer_create(CLOCK_MONOTONIC, &event, &timer);
+    timer_settime(timer, 0, &often, 0);
+    return timer;
+}
+]]
+    local timer = plugin.api.start()
+    is_held(plugin, gone, "^its function 'on_time' is to be called by a timer",
+      "#include <time.h>\nvoid stop(void *timer) { timer_delete(timer); }")
+    plugin.api.stop(timer)
+    goes(plugin, gone)
+  end)
+
   it("it handles a signal", function()
     local plugin, gone = load [[
 #include <signal.h>

@@ -157,13 +157,12 @@ static void record(struct thread *thread, int signal, void *context)
     };
 }
 
-void guard_end_call(const char *function, int status, void *caller)
+void guard_end_call(const char *function, int status)
 {
     struct thread *thread = thread_self_record;
     struct frame *frame = running_frame(thread);
     struct image *image = frame ? image_of(thread->top - 1) : NULL;
-    if (!image || !image_contains(image, caller) ||
-        (image_owner(image) && image_owner(image)->crash_policy == GUARD_OFF))
+    if (!image || (image_owner(image) && image_owner(image)->crash_policy == GUARD_OFF))
         return;
     thread->guard->exit = function;
     thread->guard->exit_status = status;
@@ -175,6 +174,12 @@ static void on_fault(int number, siginfo_t *info, void *context)
 {
     int kept_errno = errno;
     struct thread *thread = thread_self_record;
+    if (number == SIGSEGV && info->si_code > 0 && guard_trap_release(info->si_addr, arch_context_pc(context))) {
+        if (thread && guard_is_late(thread))
+            guard_stop_call(context);
+        errno = kept_errno;
+        return;
+    }
     struct frame *frame = running_frame(thread);
     if (!frame || !is_to_catch(thread->top - 1, info)) {
         pass_on(number, info, context);
@@ -201,8 +206,12 @@ void guard_stop_call(void *context)
     struct thread *thread = thread_self_record;
     struct frame *frame = running_frame(thread);
     struct image *image = frame ? image_of(thread->top - 1) : NULL;
-    if (!image || !image_contains(image, arch_context_pc(context)) || thread->guard->is_busy)
+    if (thread->guard->is_busy)
         return;
+    if (!image || !image_contains(image, arch_context_pc(context))) {
+        guard_trap_set(image ? image : image_of(thread->timed));
+        return;
+    }
     record(thread, SIGALRM, context);
     take_trace(&thread->guard->crash, frame, context);
     leave(thread, frame, context);
@@ -217,8 +226,20 @@ void guard_add_signals(sigset_t *set)
 
 /* Installing --------------------------------------------------------------------------------- */
 
+/* Who reached the C library's exit without passing ours: err(3), for one. */
+static void on_program_end(int status, void *unused)
+{
+    (void)unused;
+    struct thread *thread = thread_self_record;
+    if (!running_frame(thread))
+        return;
+    on_exit(on_program_end, NULL);       /* also for the next */
+    guard_end_call("exit", status);
+}
+
 static void install(void)
 {
+    on_exit(on_program_end, NULL);
     process = getpid();
     struct sigaction action = {
         .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER,

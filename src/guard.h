@@ -51,10 +51,9 @@ const struct crash *guard_crash(void);
 /* "SIGSEGV", "SIGABRT" ... ; "timeout" for a time limit. */
 const char *guard_signal_name(const struct crash *crash);
 
-/* Code at `caller` calls the C library's `function` ("exit", "_exit" ...). Does not return when that is a
- * plugin in a call that a crash would not get through either: the call ends as by a crash. Otherwise nothing
- * happens. */
-void guard_end_call(const char *function, int status, void *caller);
+/* Somebody calls the C library's `function` ("exit", "_exit" ...). Does not return when that happens in a call
+ * of a plugin that a crash would not get through either: the call ends as by a crash. Otherwise nothing happens. */
+void guard_end_call(const char *function, int status);
 
 /* guard_timer.c: the call of `frame` may take that long. A call inside one that has a limit has none
  * of its own. End it after the call, however that ended. */
@@ -67,7 +66,17 @@ void (*guard_run_landing(const struct thread *thread, const struct frame *frame)
 void guard_add_signals(sigset_t *set);
 int guard_timer_signal(void);
 
-/* For guard_timer.c: the handler of its signal, and its way out of the plugin. */
+/* For guard_timer.c: the handler of its signal, and its way out of the plugin. Where the plugin's code does not
+ * run at this moment a trap is set, and the call ends as soon as it does. */
 void guard_stop_call(void *context);
+/* Has the calling thread's limited call run out of time? */
+bool guard_is_late(const struct thread *thread);
+
+/* guard_trap.c: have whoever enters the image's code next fault. */
+void guard_trap_set(struct image *image);
+/* In the handler of a fault at `address`: was it due to a trap? Then that is gone, and the code may go on. */
+bool guard_trap_release(const void *address, const void *pc);
+/* The image is about to be unmapped. */
+void guard_trap_forget(const struct image *image);
 
 #endif

@@ -1,6 +1,6 @@
 /* guard_timer.c: time limits of calls. One thread, started with the first limit, looks at the calls
  * in progress and signals those whose time is over; the handler stops a call only while the plugin's
- * own code runs, since leaving the C library half-way would leave its locks held. */
+ * own code runs, since leaving the C library half-way would leave its locks held (guard_trap.c). */
 #include "guard.h"
 #include "thread.h"
 
@@ -38,12 +38,17 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+bool guard_is_late(const struct thread *thread)
+{
+    return thread->timed && now_ns(CLOCK_MONOTONIC) >= thread->deadline_ns;
+}
+
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     int kept_errno = errno;
     struct thread *thread = thread_self_record;
     bool is_ours = info->si_code == SI_QUEUE && info->si_value.sival_ptr == &tag;
-    if (is_ours && thread && thread->timed && now_ns(CLOCK_MONOTONIC) >= thread->deadline_ns)
+    if (is_ours && thread && guard_is_late(thread))
         guard_stop_call(context);
     else if (!is_ours && before.sa_flags & SA_SIGINFO)
         before.sa_sigaction(number, info, context);

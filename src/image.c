@@ -5,6 +5,7 @@
 #include "cdecl.h"
 #include "debuginfo.h"
 #include "fork_lock.h"
+#include "guard.h"
 #include "heap.h"
 #include "image_end.h"
 #include "image_link.h"
@@ -380,6 +381,7 @@ void image_close(struct image *image)
         return;
     }
     list_remove(image);
+    guard_trap_forget(image);
     loader_lock();
     dlclose(image->handle);
     bool stays = dl_iterate_phdr(find_mapping, (void *)stage_path(image->stage));

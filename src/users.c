@@ -54,6 +54,7 @@ static bool find_noted(const struct image *image, char *why, size_t size)
         [NOTED_THREAD] = "is running in thread %ld, which it started: end it in before_unload",
         [NOTED_KEY] =
             "is to be called at a thread's end (pthread_key_create): delete the key in before_unload",
+        [NOTED_TIMER] = "is to be called by a timer (timer_create, SIGEV_THREAD): delete it in before_unload",
         [NOTED_EXIT] = "is to be called at the program's end (on_exit)",
     };
     char function[128], rest[160];

@@ -1,5 +1,5 @@
-/* users_noted.c: stands before pthread_create, thrd_create, pthread_key_create, pthread_key_delete and
- * on_exit, for every library of the process. Adds nothing but the notes. */
+/* users_noted.c: stands before pthread_create, thrd_create, pthread_key_create, pthread_key_delete, timer_create,
+ * timer_delete and on_exit, for every library of the process. Adds nothing but the notes. */
 #include "users_noted.h"
 
 #include "fork_lock.h"
@@ -7,7 +7,9 @@
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <signal.h>
 #include <threads.h>
+#include <time.h>
 #include <unistd.h>
 
 #define INTERPOSED __attribute__((visibility("default"), noinline))
@@ -16,7 +18,7 @@
 struct note {
     struct noted noted;
     uintptr_t maker;         /* who called */
-    unsigned key;
+    uintptr_t key;           /* of thread-specific data, or a timer's timer_t */
     struct note *next, **at;
     union {
         void *(*posix)(void *);
@@ -152,7 +154,19 @@ INTERPOSED int thrd_create(thrd_t *thread, thrd_start_t start, void *argument)
     return result;
 }
 
-/* ---- Keys and the program's end ---- */
+/* ---- Keys ---- */
+
+static void forget(enum noted_kind kind, uintptr_t key)
+{
+    pthread_mutex_lock(&lock);
+    struct note *note = notes;
+    while (note && (note->noted.kind != kind || note->key != key))
+        note = note->next;
+    if (note)
+        unlink_note(note);
+    pthread_mutex_unlock(&lock);
+    free(note);
+}
 
 INTERPOSED int pthread_key_create(pthread_key_t *key, void (*destructor)(void *))
 {
@@ -172,16 +186,36 @@ INTERPOSED int pthread_key_delete(pthread_key_t key)
     static int (*delete_key)(pthread_key_t);
     if (!__atomic_load_n(&delete_key, __ATOMIC_RELAXED))
         __atomic_store_n(&delete_key, original("pthread_key_delete"), __ATOMIC_RELAXED);
-    pthread_mutex_lock(&lock);
-    struct note *note = notes;
-    while (note && (note->noted.kind != NOTED_KEY || note->key != key))
-        note = note->next;
-    if (note)
-        unlink_note(note);
-    pthread_mutex_unlock(&lock);
-    free(note);
+    forget(NOTED_KEY, key);
     return delete_key(key);
 }
+
+/* ---- Timers that call a function in a thread of its own ---- */
+
+INTERPOSED int timer_create(clockid_t clock, struct sigevent *event, timer_t *timer)
+{
+    static int (*create)(clockid_t, struct sigevent *, timer_t *);
+    uintptr_t maker = CALLER;
+    if (!__atomic_load_n(&create, __ATOMIC_RELAXED))
+        __atomic_store_n(&create, original("timer_create"), __ATOMIC_RELAXED);
+    int failure = create(clock, event, timer);
+    bool calls = !failure && event && event->sigev_notify == SIGEV_THREAD;
+    struct note *note = calls ? new_note(NOTED_TIMER, (void *)event->sigev_notify_function, maker) : NULL;
+    if (note)
+        note->key = (uintptr_t)*timer;
+    return failure;
+}
+
+INTERPOSED int timer_delete(timer_t timer)
+{
+    static int (*delete_timer)(timer_t);
+    if (!__atomic_load_n(&delete_timer, __ATOMIC_RELAXED))
+        __atomic_store_n(&delete_timer, original("timer_delete"), __ATOMIC_RELAXED);
+    forget(NOTED_TIMER, (uintptr_t)timer);
+    return delete_timer(timer);
+}
+
+/* ---- The program's end ---- */
 
 INTERPOSED int on_exit(void (*function)(int, void *), void *argument)
 {

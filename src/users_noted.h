@@ -7,11 +7,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum noted_kind { NOTED_THREAD, NOTED_KEY, NOTED_EXIT };
+enum noted_kind { NOTED_THREAD, NOTED_KEY, NOTED_TIMER, NOTED_EXIT };
 
 struct noted {
     enum noted_kind kind;
-    uintptr_t function;      /* the thread's first one, the destructor, the handler */
+    uintptr_t function;      /* the thread's first one, the destructor, the timer's, the handler */
     long thread;             /* its id, as the kernel has it */
 };
 
