@@ -224,7 +224,7 @@ describe("the retired image", function()
     assert.are.equal(41, result)
     t.await(function() return gone end, 2000)
     assert.are.equal(1, gone)
-    assert.are.equal(1, #plugin:info().images)
+    assert.unloaded(plugin, 1)
   end)
 
   it("is kept by old:cancel until old:release", function()

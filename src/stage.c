@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static const off_t SIZE_LIMIT = (off_t)4 << 30;
@@ -26,7 +28,7 @@ enum {
     NOT_ELF_BYTES = 4096,                /* of a file that is none, enough to say what it is */
     HOLLOW_BYTES = 16 << 20              /* from this size on a file may not be nearly all hole */
 };
-enum { MAX_PLACES = 4 };
+enum { MAX_PLACES = 4, NEW_S = 10 };
 
 struct stage {
     char *path;
@@ -75,6 +77,25 @@ static void remove_directory(int parent, const char *name)
     unlinkat(parent, name, AT_REMOVEDIR);
 }
 
+/* Is it the name of a directory of ours (make_place)? Others may call theirs hotlua-something, too. */
+static bool is_place(const char *name, long *process)
+{
+    int end = 0;
+    return sscanf(name, "hotlua-%ld-%*6[A-Za-z0-9]%n", process, &end) == 1 && end > 0 && !name[end] &&
+           *process > 0;
+}
+
+/* Has the process that made it died? One that it has just made may not be locked yet. */
+static bool is_left(int descriptor, long process)
+{
+    struct stat status;
+    if (fstat(descriptor, &status) != 0 || status.st_uid != geteuid())
+        return false;
+    bool is_new = time(NULL) - status.st_ctim.tv_sec < NEW_S;
+    bool is_alive = kill((pid_t)process, 0) == 0 || errno != ESRCH;
+    return !(is_new && is_alive) && flock(descriptor, LOCK_EX | LOCK_NB) == 0;
+}
+
 /* Delete the directories of this user that no living process holds the lock of. */
 static void sweep(const char *parent)
 {
@@ -82,15 +103,14 @@ static void sweep(const char *parent)
     if (!directory)
         return;
     for (struct dirent *entry; (entry = readdir(directory));) {
-        struct stat status;
-        if (strncmp(entry->d_name, "hotlua-", 7) != 0)
+        long process;
+        if (!is_place(entry->d_name, &process))
             continue;
         int descriptor = openat(dirfd(directory), entry->d_name,
                                 O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (descriptor < 0)
             continue;
-        if (fstat(descriptor, &status) == 0 && status.st_uid == geteuid() &&
-            flock(descriptor, LOCK_EX | LOCK_NB) == 0)
+        if (is_left(descriptor, process))
             remove_directory(dirfd(directory), entry->d_name);
         close(descriptor);
     }
@@ -115,24 +135,32 @@ static bool allows_execution(const char *path)
     return memory != MAP_FAILED;
 }
 
+/* A new directory, locked. -1 if none can be made there. */
+static int make_place(const char *parent, char *path, size_t size)
+{
+    snprintf(path, size, "%s/hotlua-%ld-XXXXXX", parent, (long)getpid());
+    if (!mkdtemp(path))
+        return -1;
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) == 0 && allows_execution(path))
+        return descriptor;
+    if (descriptor >= 0)
+        close(descriptor);
+    rmdir(path);
+    return -1;
+}
+
 /* Make a directory under the next parent where one can be made. False when there is no more. */
 static bool add_place(void)
 {
     while (places.tried < MAX_PLACES) {
-        char *path = places.paths[places.count];
         const char *parent = place_parent(places.tried++);
         sweep(parent);
-        snprintf(path, sizeof places.paths[0], "%s/hotlua-%ld-XXXXXX", parent, (long)getpid());
-        if (!mkdtemp(path))
-            continue;
-        int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (descriptor >= 0 && flock(descriptor, LOCK_EX | LOCK_NB) == 0 && allows_execution(path)) {
+        int descriptor = make_place(parent, places.paths[places.count], sizeof places.paths[0]);
+        if (descriptor >= 0) {
             places.descriptors[places.count++] = descriptor;
             return true;
         }
-        if (descriptor >= 0)
-            close(descriptor);
-        rmdir(path);
     }
     return false;
 }

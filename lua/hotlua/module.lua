@@ -2,6 +2,7 @@
 --- run apart; only when it has succeeded are its functions and fields moved into the module that others
 --- already hold.
 local core = require "hotlua.core"
+local stamp_of = require("hotlua.stamp").of
 local task = require "hotlua.task"
 local uv = require "luv"
 
@@ -215,9 +216,14 @@ local function reload(record)
   record.generation = record.generation + 1
 end
 
+-- One saving may be told more than once; what failed is tried again when the file is saved again. A file that
+-- has gone leaves the module as it is.
 local function reload_or_keep(record)
+  local stamp = stamp_of(record.path)
+  if not stamp or (record.failed and stamp == record.failed_stamp) then return end
   local ok, message = pcall(reload, record)
   record.failed = not ok and message or nil
+  record.failed_stamp = not ok and stamp or nil
   if not ok then task.on_error(message, ("hot.module '%s' stays as it was"):format(record.name)) end
 end
 

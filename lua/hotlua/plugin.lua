@@ -10,6 +10,7 @@ local reports = require "hotlua.report"
 local retire = require "hotlua.retire"
 local rollback = require "hotlua.rollback"
 local shared = require "hotlua.shared"
+local stamp_of = require("hotlua.stamp").of
 local state = require "hotlua.state"
 local task = require "hotlua.task"
 local uv = require "luv"
@@ -43,16 +44,10 @@ local recheck_ms = 100
 
 local late_event_ns = 50000000 -- after the end of a build its change is still taken to be the build's
 
--- What the file looks like from outside, nil if there is none.
-local function status(path)
-  local stat = uv.fs_stat(path)
-  return stat and ("%d:%d:%d.%09d"):format(stat.ino, stat.size, stat.mtime.sec, stat.mtime.nsec)
-end
-
 -- Is there a file, and is it another than the one that a call of reload() has just failed to load?
 local function is_worth_loading(owner)
-  local now = status(owner.path)
-  return now ~= nil and now ~= owner.failed_status
+  local now = stamp_of(owner.path)
+  return now ~= nil and now ~= owner.failed_stamp
 end
 
 -- Throws away what the watcher has begun by itself, done or not.
@@ -96,12 +91,12 @@ local function run_change(owner)
   })
 end
 
--- What the file looked like before it was read, as status() has it.
+-- What the file looked like before it was read, as stamp_of() has it.
 local function recheck_later(owner, before)
   if owner.is_closed then return end -- nobody would stop the alarm any more
   if owner.recheck then owner.recheck:stop() end
   owner.recheck = core.alarm(recheck_ms, function()
-    local now = status(owner.path)
+    local now = stamp_of(owner.path)
     if not owner.is_closed and now and now ~= before then M.on_change(owner, core.now()) end
   end)
 end
@@ -117,7 +112,7 @@ local function pump(owner)
     while owner.pending and not owner.is_closed do
       owner.pending = false
       if is_worth_loading(owner) then
-        local before = status(owner.path)
+        local before = stamp_of(owner.path)
         if owner.recheck then owner.recheck:stop() end -- it would compare with what an earlier run has read
         run_change(owner)
         recheck_later(owner, before)
@@ -178,9 +173,9 @@ function Plugin:reload()
   if together then return together end
   if refusal then return nil, refusal end
   return exclusively(open_owner(self), function(owner)
-    local seen = status(owner.path)
+    local seen = stamp_of(owner.path)
     local report = reload.run(owner, { kind = "reload" })
-    owner.failed_status = not report.ok and seen or nil
+    owner.failed_stamp = not report.ok and seen or nil
     return report
   end)
 end

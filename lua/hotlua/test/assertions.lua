@@ -142,8 +142,10 @@ function M.register(test)
         if image.generation == generation then return image end
       end
     end
-    local ok = wait(state, function() return not find() end,
-      function() return find().state ~= "held" end)
+    local ok = wait(state, function() return not find() end, function()
+      local image = find() -- another thread unloads it: it may have gone since
+      return not image or image.state ~= "held"
+    end)
     local left = find()
     state.failure_message = left and
       ("Generation %d is still loaded, %s%s"):format(generation, left.state,
