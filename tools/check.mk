@@ -13,7 +13,8 @@ check-warnings:   ## gcc and clang, warnings are errors
 
 check-lint:       ## cppcheck and luacheck
 	cppcheck --quiet --enable=portability,performance --inline-suppr --error-exitcode=1 \
-	  --suppress=missingIncludeSystem --suppress=preprocessorErrorDirective --suppress=shiftTooManyBitsSigned -D__x86_64__ -D__linux__ -Isrc -Iinclude src
+	  --suppress=missingIncludeSystem --suppress=preprocessorErrorDirective --suppress=shiftTooManyBitsSigned \
+	  -D__x86_64__ -D__linux__ '-DElfW(name)=Elf64_##name' -Isrc -Iinclude src
 	luacheck --quiet lua spec examples bench tools
 
 # Not those that run programs of their own, which would not be the sanitized one's concern.
