@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int descriptor = memfd_create("fuzzed", MFD_CLOEXEC);
     if (descriptor >= 0 && write(descriptor, data, size) == (ssize_t)size) {
         snprintf(path, sizeof path, "/proc/self/fd/%d", descriptor);
-        struct debuginfo *debug = debuginfo_open(path, NULL, &error);
+        struct debuginfo *debug = debuginfo_open(path, NULL, NULL, &error);
         if (debug) {
             read_all(debug, &facts);
             debuginfo_close(debug);

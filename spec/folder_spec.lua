@@ -79,6 +79,71 @@ describe("hot.load_dir", function()
     assert.error_matches(version_of, "closed")
   end)
 
+  it("runs constructors in the order of names, on the thread that loads", function()
+    local source = [[
+      #include <pthread.h>
+      #include <stdlib.h>
+      #include <stdio.h>
+      static pthread_t self;
+      static int number;
+      __attribute__((constructor)) static void begin(void)
+      {
+          const char *before = getenv("HOTLUA_SPEC_ORDER");
+          char text[20];
+          number = (before ? atoi(before) : 0) + 1;
+          snprintf(text, sizeof text, "%%d", number);
+          setenv("HOTLUA_SPEC_ORDER", text, 1);
+          self = pthread_self();
+      }
+      int order(void) { return number; }
+      int is_here(void) { return pthread_equal(self, pthread_self()); }
+      int version(void) { return %d; }]]
+    for i = 1, 12 do put(("p%02d.so"):format(i), source:format(i)) end
+    local folder <close> = hot.load_dir(directory)
+    for i = 1, 12 do
+      local api = folder:get(("p%02d"):format(i)).api
+      assert.are.same({ i, i, 1 }, { api.order(), api.version(), api.is_here() })
+    end
+  end)
+
+  it("loads those that are linked with each other", function()
+    put("liba.so", "int base(void) { return 40; }")
+    t.write(directory .. "/z.c", "int base(void); int sum(void) { return base() + 2; }")
+    assert(os.execute(("cc -g -shared -fPIC -o %s/z.so %s/z.c -L%s -la"):format(directory, directory, directory)))
+    local folder <close> = hot.load_dir(directory)
+    assert.are.equal(42, folder:get("z").api.sum())
+    put("liba.so", "int base(void) { return 50; }")
+    t.await(function() return folder:get("z").api.sum() == 52 end)
+  end)
+
+  it("loads the good ones of many", function()
+    for i = 1, 24 do
+      local name = ("p%02d.so"):format(i)
+      if i % 7 == 3 then t.write(directory .. "/" .. name, "not a plugin") else put(name, version(i)) end
+    end
+    local task, shown = require "hotlua.task", {}
+    local show <const> = task.on_error
+    task.on_error = function(message) shown[#shown + 1] = message end
+    local folder <close> = hot.load_dir(directory)
+    task.on_error = show
+    assert.are.equal(3 + 1, #shown)
+    assert.matches("p10.so", folder.errors["p10.so"])
+    for i = 1, 24 do
+      local plugin = folder:get(("p%02d"):format(i))
+      if i % 7 == 3 then
+        assert.is_nil(plugin)
+      else
+        assert.are.same({ i, 1 }, { plugin.api.version(), plugin.api.next() })
+      end
+    end
+  end)
+
+  it("says once which option is wrong", function()
+    for i = 1, 3 do put(i .. ".so", version(i)) end
+    assert.error_matches(function() hot.load_dir(directory, { polcy = 1 }) end, "no option 'polcy'")
+    assert.is_nil(hot.get "1")
+  end)
+
   it("says what is wrong with the directory", function()
     assert.error_matches(function() hot.load_dir(directory .. "/none") end, "none")
     assert.error_matches(function() hot.load_dir(7) end, "string expected")

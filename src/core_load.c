@@ -4,6 +4,7 @@
 
 #include "call_compile.h"
 #include "debuginfo.h"
+#include "elf_check.h"
 #include "host.h"
 #include "image_link.h"
 #include "loader.h"
@@ -16,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const char job_metatable[] = "hotlua.job";
 
 /* Requests and what came of them --------------------------------------------------------------- */
 
@@ -39,11 +42,13 @@ struct load {
     struct image *image;         /* retained */
     bool is_unchanged, ok;
     bool is_used;            /* to be closed, but in use by the loop: image->why */
+    bool is_aside;           /* not on the loop's thread, nor in a forked copy */
     struct carry *carry;
     struct error error;
     uint64_t begun_ns;
     struct { const char *stage; double us; } times[6];
     int time_count;
+    struct loader_task task;             /* core.begin's */
 };
 
 static void release_image(struct image *image)
@@ -115,28 +120,35 @@ static bool may_begin(struct load *load, const char *stage)
            error_set_stage(&load->error, stage, "%s: out of memory", request->source);
 }
 
+static bool is_indirect(const struct export *export)
+{
+    return elf_find_symbol(&export->image->facts, export->name)->kind == SYMBOL_INDIRECT;
+}
+
 /* Give the new image's functions the types that the live one's were asked for, so that the commit
- * need not read any. */
-static void resolve_used(struct image *image, struct image *live)
+ * need not read any. Before it is open nobody knows what a resolver (IFUNC) will choose. */
+static void resolve_used(struct image *image, struct image *live, bool is_open)
 {
     for (size_t i = 0; live && i < live->export_count; i++) {
         struct export *export = NULL;
         if (__atomic_load_n(&live->exports[i].thunk, __ATOMIC_ACQUIRE) != call_lazy)
             export = image_find_export(image, live->exports[i].name);
-        if (export && image_resolve_export(export, NULL))
+        if (export && (is_open || !is_indirect(export)) && image_resolve_export(export, NULL))
             call_compile(export);
     }
 }
 
-/* Reading types needs no loaded image: it is done while the probe's process is at work. What it cannot read
- * is said when the image is open. */
-static void read_ahead(struct load *load, const struct image_options *options)
+/* Reading types needs no loaded image: it is done while the probe's process, or the dynamic loader, is at
+ * work. What it cannot read is said when the image is open. */
+static void read_ahead(void *context)
 {
+    struct load *load = context;
+    struct image_options options = {0};
     struct error unread = {0};
     size_t count;
-    if (options->cdef || !image_read_types(load->image, options, &unread))
+    if (load->request->cdef || !image_read_types(load->image, &options, &unread))
         return;
-    resolve_used(load->image, load->request->live);
+    resolve_used(load->image, load->request->live, false);
     if (load->request->wants_carry && load->request->live && load->image->debug)
         debuginfo_variables(load->image->debug, &count);
 }
@@ -147,7 +159,7 @@ static bool is_worth_probing(const struct load *load)
     return load->request->wants_probe && load->image->facts.runs_code;
 }
 
-static bool probe(struct load *load, const struct image_options *options)
+static bool probe(struct load *load)
 {
     if (!is_worth_probing(load) && may_begin(load, "probe"))
         return true;
@@ -157,7 +169,7 @@ static bool probe(struct load *load, const struct image_options *options)
         struct probe *probe = probe_begin(stage_path(load->image->stage), load->request->source,
                                           load->request->probe_limit_ms, &load->error);
         if (probe)
-            read_ahead(load, options);
+            read_ahead(load);
         ok = probe_end(probe, &load->error);
     }
     if (!ok)
@@ -189,21 +201,35 @@ static bool link_image(struct load *load)
     return load->ok;
 }
 
+/* Another thread reads the types meanwhile, if some will be wanted at once. */
+static bool open_and_read(struct load *load)
+{
+    struct loader_task reading = {.work = read_ahead, .context = load};
+    struct image_options options = {.cdef = load->request->cdef};
+    if (!load->is_aside || !load->request->live || load->image->types)
+        return image_open(load->image, &options, &load->error);
+    loader_begin(&reading);
+    options.reading = &reading;
+    if (image_open(load->image, &options, &load->error))
+        return true;
+    loader_finish(&reading);
+    return false;
+}
+
 static void open_image(void *context)
 {
     struct load *load = context;
-    struct image_options options = {.cdef = load->request->cdef};
-    if (!link_image(load) || !probe(load, &options))
+    if (!link_image(load) || !probe(load))
         return;
     begin(load);
-    load->ok = may_begin(load, "open") && image_open(load->image, &options, &load->error);
+    load->ok = may_begin(load, "open") && open_and_read(load);
     if (!load->ok && !load->error.stage[0])
         snprintf(load->error.stage, sizeof load->error.stage, "open");
     end(load, "open");
     if (!load->ok)
         return;
     begin(load);
-    resolve_used(load->image, load->request->live);
+    resolve_used(load->image, load->request->live, true);
     if (load->request->live && load->request->live->plugin)
         slot_prepare(load->request->live->plugin, load->image);
     end(load, "types");
@@ -242,6 +268,24 @@ static void take(void *context)
         open_image(load);
 }
 
+/* Nothing of the plugin's own runs when it is opened, and it is linked with no other plugin, so that nobody can
+ * tell when that is done. */
+static bool may_open_ahead(const struct image *image)
+{
+    bool is_alone = true;
+    for (const char **needed = image->facts.needed; *needed; needed++)
+        is_alone &= elf_is_everywhere(*needed);
+    return is_alone && !image->facts.runs_code;
+}
+
+static void take_ahead(void *context)
+{
+    struct load *load = context;
+    take(load);
+    if (load->ok && load->image && may_open_ahead(load->image))
+        open_image(load);
+}
+
 static void close_image(void *context)
 {
     struct load *load = context;
@@ -253,6 +297,7 @@ static void close_image(void *context)
 struct load *core_run_request(struct request *request)
 {
     struct load *load = new_load(request);
+    load->is_aside = true;
     take(load);
     return load;
 }
@@ -281,9 +326,11 @@ void core_push_load(lua_State *L, struct load *load)
         core_push_image(L, image_retain(load->image));
     else
         lua_pushnil(L);
-    lua_createtable(L, 0, 6);
+    lua_createtable(L, 0, 8);
     lua_pushboolean(L, load->is_unchanged);
     lua_setfield(L, -2, "unchanged");
+    lua_pushboolean(L, load->image && load->image->is_mapped);
+    lua_setfield(L, -2, "opened");
     if (!load->ok) {
         set_string(L, "stage", load->error.stage);
         set_string(L, "error", load->error.text);
@@ -323,6 +370,7 @@ static int start(lua_State *L, int index, void (*job)(void *), struct load *load
     }
     lua_pushvalue(L, index);
     load->function = luaL_ref(L, LUA_REGISTRYINDEX);
+    load->is_aside = true;
     host_work(host_of(L), job, finish, load);
     return 0;
 }
@@ -399,7 +447,8 @@ static struct load *read_load(lua_State *L)
 }
 
 /* core.take(request [, f]): copy and verify; with request.opens then what core.open does. Returns, or calls f
- * with, ok, image, info; info.unchanged when the content is the live image's. The request:
+ * with, ok, image, info; info.unchanged when the content is the live image's, info.opened when the image is
+ * open. The request:
  *   source, name   the user's path; what the copy is called
  *   live           the image to compare with, to take signatures from, to carry from; nil the first time
  *   cdef, probe    declarations; limit of the probe in ms, nil: no probe
@@ -418,6 +467,40 @@ static int l_take(lua_State *L)
 static int l_open(lua_State *L)
 {
     return start(L, 2, open_image, read_load(L));
+}
+
+/* core.begin(request) -> job: what core.take does, by another thread if there is one, and what core.open does
+ * where nobody can tell. core.finish(job) gives the results of core.take; a job that is dropped is finished. */
+static int l_begin(lua_State *L)
+{
+    struct load **job = lua_newuserdatauv(L, sizeof *job, 0);
+    *job = NULL;
+    luaL_setmetatable(L, job_metatable);
+    *job = read_load(L);
+    (*job)->task = (struct loader_task){.work = take_ahead, .context = *job};
+    loader_begin(&(*job)->task);
+    return 1;
+}
+
+static int l_finish(lua_State *L)
+{
+    struct load **job = luaL_checkudata(L, 1, job_metatable), *load = *job;
+    luaL_argcheck(L, load, 1, "the job has been finished");
+    *job = NULL;
+    loader_finish(&load->task);
+    core_push_load(L, load);
+    return 3;
+}
+
+static int l_drop(lua_State *L)
+{
+    struct load **job = luaL_checkudata(L, 1, job_metatable);
+    if (*job) {
+        loader_finish(&(*job)->task);
+        free_load(*job);
+    }
+    *job = NULL;
+    return 0;
 }
 
 /* core.close(image [, f]): unload. ok is false when it stays mapped; image_info says why, and by is_used
@@ -440,7 +523,12 @@ static int l_close(lua_State *L)
 void core_open_load(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"take", l_take}, {"open", l_open}, {"close", l_close}, {NULL, NULL},
+        {"take", l_take}, {"open", l_open}, {"close", l_close}, {"begin", l_begin}, {"finish", l_finish},
+        {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
+    luaL_newmetatable(L, job_metatable);
+    lua_pushcfunction(L, l_drop);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
 }

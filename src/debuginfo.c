@@ -25,13 +25,16 @@ static void destroy(void *context)
     free(debug);
 }
 
-struct debuginfo *debuginfo_open(const char *path, const char *source_directory, struct error *error)
+struct debuginfo *debuginfo_open(const char *path, const struct debug_bytes *mapped,
+                                 const char *source_directory, struct error *error)
 {
     struct debuginfo *debug = memory_take(sizeof *debug);
     debug->main.descriptor = debug->separate.descriptor = debug->alternate.descriptor = -1;
     debug->source_directory = memory_copy_text(source_directory);
     debug->types = types_new(debuginfo_read_lazy, debug, destroy);
-    if (file_open(&debug->main, path, true, error) &&
+    if (mapped)
+        debug->main.mapped = *mapped;
+    if ((file_open_mapped(&debug->main, path) || file_open(&debug->main, path, true, error)) &&
         file_open_separate(&debug->main, source_directory, &debug->separate, error))
         return debug;
     types_release(debug->types);

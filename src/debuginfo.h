@@ -25,10 +25,20 @@ struct debug_line {
     uint64_t start;          /* where that one's code begins, as the file's addresses */
 };
 
-/* Open the debug information of the ELF file at `path`. `source_directory` (may be NULL) is where
+/* A file's bytes that the caller has mapped: they stay until `release(owner)` is called. */
+struct debug_bytes {
+    const void *bytes;
+    size_t size;
+    void (*release)(void *owner);
+    void *owner;
+};
+
+/* Open the debug information of the ELF file at `path`. Its bytes are read from `mapped` (may be NULL) where
+ * they can be, which is released in the end, at once on failure. `source_directory` (may be NULL) is where
  * the file came from, for debuglink. NULL with `error` filled if there is none or it is unreadable
  * ("no debug info: compile with -g"). A reference to the type table is held by the result. */
-struct debuginfo *debuginfo_open(const char *path, const char *source_directory, struct error *error);
+struct debuginfo *debuginfo_open(const char *path, const struct debug_bytes *mapped,
+                                 const char *source_directory, struct error *error);
 void debuginfo_close(struct debuginfo *debug);
 
 /* The table that every type below belongs to. Retain it to outlive the debuginfo: lazy types go on

@@ -25,9 +25,39 @@ static bool is_system_path(const char *path)
     return realpath(path, real) && strncmp(real, "/usr/", 5) == 0;
 }
 
+/* Sections that libelf inflates change their headers in place. */
+static bool has_compressed_sections(Elf *elf)
+{
+    GElf_Shdr header;
+    size_t names;
+    if (elf_getshdrstrndx(elf, &names) != 0)
+        return false;
+    for (Elf_Scn *section = NULL; (section = elf_nextscn(elf, section)); ) {
+        const char *name = gelf_getshdr(section, &header) ? elf_strptr(elf, names, header.sh_name) : NULL;
+        if (name && (header.sh_flags & SHF_COMPRESSED || strncmp(name, ".zdebug", 7) == 0))
+            return true;
+    }
+    return false;
+}
+
+bool file_open_mapped(struct debug_file *file, const char *path)
+{
+    if (!file->mapped.bytes || file->mapped.size < EI_NIDENT)
+        return false;
+    elf_version(EV_CURRENT);
+    file->elf = elf_memory((char *)file->mapped.bytes, file->mapped.size);
+    if (file->elf && elf_kind(file->elf) == ELF_K_ELF && !has_compressed_sections(file->elf)) {
+        file->path = memory_copy_text(path);
+        return true;
+    }
+    if (file->elf)
+        elf_end(file->elf);
+    file->elf = NULL;
+    return false;
+}
+
 bool file_open(struct debug_file *file, const char *path, bool stable, struct error *error)
 {
-    *file = (struct debug_file){.descriptor = -1};
     struct stat status;
     int descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (descriptor < 0)
@@ -72,6 +102,8 @@ void file_close(struct debug_file *file)
         elf_end(file->elf);
     if (file->bytes)
         munmap(file->bytes, file->size);
+    if (file->mapped.release)
+        file->mapped.release(file->mapped.owner);
     if (file->descriptor >= 0)
         close(file->descriptor);
     free(file->path);

@@ -37,9 +37,14 @@ struct debug_file {
     int descriptor;          /* -1: none */
     void *bytes;             /* mapped privately, or NULL when read through the descriptor */
     size_t size;
+    struct debug_bytes mapped;           /* the caller's, zero: none */
     Elf *elf;
     char *path;
 };
+
+/* Open the ELF file whose bytes are in file->mapped. False if there are none or they will not do: libelf
+ * would write to them. */
+bool file_open_mapped(struct debug_file *file, const char *path);
 
 /* Open an ELF file. What lies in a place that only the system's packages write is mapped, and so
  * is a `stable` one; anything else is read, since whoever rewrites it would tear it under us. */

@@ -236,11 +236,13 @@ bool image_read_types(struct image *image, const struct image_options *options, 
         return true;
     struct error missing = {0};
     char directory[4096];
+    struct debug_bytes bytes = {stage_bytes(image->stage), stage_size(image->stage), stage_let_go, image->stage};
     snprintf(directory, sizeof directory, "%s", image->source);
     char *slash = strrchr(directory, '/');
     if (slash)
         *slash = 0;
-    image->debug = debuginfo_open(stage_path(image->stage), slash ? directory : NULL, &missing);
+    stage_hold(image->stage);
+    image->debug = debuginfo_open(stage_path(image->stage), &bytes, slash ? directory : NULL, &missing);
     if (!image->debug && missing.stage[0])  /* not for what is in the file: it could not be read at all */
         return error_set_stage(error, "open", "%s: its debug information: %s", image->source, missing.text);
     if (image->debug) {
@@ -315,6 +317,8 @@ bool image_open(struct image *image, const struct image_options *options, struct
                                image->source, map->l_name);
     if (!pristine_take(image, &image->pristine))
         return error_set_stage(error, "open", "%s: out of memory", image->source);
+    if (options->reading)
+        loader_finish(options->reading);
     rebase_exports(image);
     return image_read_types(image, options, error);
 }
@@ -463,7 +467,10 @@ bool image_resolve_export(struct export *export, struct error *error)
         return error_set(error, "%s: cdef declares '%s' as a variable, but it is a function",
                          image->source, export->name);
     if (!type && image->debug) {
-        uint64_t address = (uintptr_t)export->target - image->bias;
+        const struct symbol *symbol = elf_find_symbol(&image->facts, export->name);
+        uint64_t address = symbol->address;          /* the target may be about to change */
+        if (symbol->kind == SYMBOL_INDIRECT)
+            address = (uintptr_t)export->target - image->bias;
         type = debuginfo_function(image->debug, export->name, address, error);
     } else if (!type)
         error_set(error, "%s", image->no_debug);

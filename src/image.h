@@ -65,8 +65,11 @@ struct image {
     struct export *ending;   /* image_end.c's own */
 };
 
+struct loader_task;
+
 struct image_options {
     const char *cdef;        /* C declarations, or NULL */
+    struct loader_task *reading;         /* reads its types meanwhile (image_read_types), or NULL */
 };
 
 /* Check the staged copy and read its symbols; takes over `stage` in any case. Nothing is mapped for

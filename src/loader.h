@@ -8,6 +8,20 @@
  * nobody else. Never blocks. The threads are not in a forked child: there, do the work directly. */
 void loader_run(void (*work)(void *context), void *context);
 
+/* A piece of work that may be done beside the caller's own. */
+struct loader_task {
+    void (*work)(void *context);
+    void *context;
+    struct loader_task *next;    /* this and `state` are the loader's own, zero at first */
+    int state;
+};
+
+/* Offer it to the loader threads, of which as many take tasks as there are processors beside the caller's. The
+ * task stays where it is until loader_finish has returned. Does nothing in a forked child. */
+void loader_begin(struct loader_task *task);
+/* Returns when it is done: waits for the thread that has begun it, or does it here if none has. */
+void loader_finish(struct loader_task *task);
+
 /* Wait until no job is in progress or waiting, at most `limit_ms`: before a fork, of which the loader's
  * threads are not part. */
 void loader_await_idle(unsigned limit_ms);

@@ -37,6 +37,7 @@ struct stage {
     size_t size;
     struct stat status;      /* of the source, before the copy began */
     pid_t process;           /* whose file it is: a forked copy leaves it alone */
+    unsigned holders;        /* atomic: the owner, and who needs the bytes */
 };
 
 /* The directories made so far, each on a file system of its own: when one is full, the next. */
@@ -302,6 +303,7 @@ static struct stage *copy_source(const char *source, const char *name, bool must
 {
     struct stage *stage = memory_take(sizeof *stage);
     stage->process = getpid();
+    stage->holders = 1;
     int from = open_source(source, must_be_trusted, &stage->status, error);
     int result = from < 0 ? -1 : 0;
     stage->source = memory_copy_text(source);
@@ -367,10 +369,23 @@ void stage_free(struct stage *stage)
 {
     if (!stage)
         return;
-    if (stage->bytes)
-        munmap((void *)stage->bytes, stage->size);
     if (stage->path && stage->process == getpid())
         unlink(stage->path);
+    stage_let_go(stage);
+}
+
+void stage_hold(struct stage *stage)
+{
+    __atomic_add_fetch(&stage->holders, 1, __ATOMIC_RELAXED);
+}
+
+void stage_let_go(void *held)
+{
+    struct stage *stage = held;
+    if (__atomic_sub_fetch(&stage->holders, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    if (stage->bytes)
+        munmap((void *)stage->bytes, stage->size);
     free(stage->path);
     free(stage->source);
     free(stage);

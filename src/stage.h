@@ -22,8 +22,11 @@ struct stage *stage_copy_trusted(const char *source, const char *name, struct er
  * stays what was copied. False with error. */
 bool stage_replace(struct stage *stage, const void *bytes, size_t size, struct error *error);
 
-/* Unmap and delete the copy. */
+/* Delete the copy, and unmap it when nobody holds it any more. */
 void stage_free(struct stage *stage);
+/* Keep stage_bytes mapped, and no more, until stage_let_go, whatever becomes of the rest. From any thread. */
+void stage_hold(struct stage *stage);
+void stage_let_go(void *stage);
 
 const char *stage_path(const struct stage *stage);        /* of the private copy */
 const void *stage_bytes(const struct stage *stage);       /* mapped read-only */

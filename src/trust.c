@@ -55,8 +55,6 @@ static bool check_file(const struct walk *walk, const char *name, const struct s
 {
     if (!S_ISREG(status->st_mode))
         return error_set_stage(walk->error, "copy", "%s: is not a regular file", walk->path);
-    if (!S_ISREG(status->st_mode))       /* a device or FIFO: the caller refuses it as such */
-        return true;
     if (!is_ours(status))
         return refuse(walk, name, "belongs to another user");
     if (status->st_mode & S_IWOTH)
@@ -66,21 +64,22 @@ static bool check_file(const struct walk *walk, const char *name, const struct s
     return true;
 }
 
-static bool go_to(struct walk *walk, int descriptor)
+/* `status` is the descriptor's, NULL: not known yet. */
+static bool go_to(struct walk *walk, int descriptor, const struct stat *status)
 {
-    struct stat status;
+    struct stat own;
     if (walk->directory >= 0)
         close(walk->directory);
     walk->directory = descriptor;
-    if (descriptor < 0 || fstat(descriptor, &status) != 0)
+    if (descriptor < 0 || (!status && fstat(descriptor, &own) != 0))
         return fail(walk, errno);
-    return check_directory(walk, &status);
+    return check_directory(walk, status ? status : &own);
 }
 
 static bool go_to_root(struct walk *walk)
 {
     walk->real[0] = 0;
-    return go_to(walk, open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return go_to(walk, open("/", O_PATH | O_DIRECTORY | O_CLOEXEC), NULL);
 }
 
 static bool go_up(struct walk *walk)
@@ -88,7 +87,7 @@ static bool go_up(struct walk *walk)
     char *slash = strrchr(walk->real, '/');
     if (slash)
         *slash = 0;
-    return go_to(walk, openat(walk->directory, "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    return go_to(walk, openat(walk->directory, "..", O_PATH | O_DIRECTORY | O_CLOEXEC), NULL);
 }
 
 /* Put where the link leads before the rest of the path. */
@@ -148,7 +147,7 @@ static int enter(struct walk *walk, const char *name)
         result = follow(walk, found, real, &status) ? -2 : -1;
     } else if (S_ISDIR(status.st_mode)) {
         strcpy(walk->real, real);
-        return go_to(walk, found) ? -2 : -1;
+        return go_to(walk, found, &status) ? -2 : -1;
     } else if (walk->rest[strspn(walk->rest, "/")]) {
         fail(walk, ENOTDIR);
     } else {

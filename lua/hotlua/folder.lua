@@ -1,6 +1,7 @@
 --- Folders of plugins: every `*.so` in a directory is one, files that appear are taken in, those
 --- whose file is deleted are unloaded. One watch serves the whole directory.
 local core = require "hotlua.core"
+local options_of = require "hotlua.options"
 local plugin = require "hotlua.plugin"
 local task = require "hotlua.task"
 local uv = require "luv"
@@ -25,14 +26,29 @@ local function member_options(self, name)
   return options
 end
 
-local function load_member(self, name)
-  local ok, result = pcall(plugin.load, self.path .. "/" .. name, member_options(self, name))
+-- Loads one by `load(…)`, plugin.load or plugin.finish.
+local function load_member(self, name, load, ...)
+  local ok, result = pcall(load, ...)
   if ok then
     self.members[name] = result
     self.errors[name] = nil
   else
     self.errors[name] = result
     task.on_error(result, "hot.load_dir")
+  end
+end
+
+local ahead <const> = 8 -- so many are copied, checked and opened by another thread before it is their turn
+
+local function load_members(self, names)
+  local drafts = {}
+  for i = 1, #names + ahead do
+    local name, coming = names[i - ahead], names[i]
+    if coming then drafts[i] = plugin.begin(self.path .. "/" .. coming, member_options(self, coming)) end
+    if name then
+      load_member(self, name, plugin.finish, drafts[i - ahead])
+      drafts[i - ahead] = nil
+    end
   end
 end
 
@@ -56,7 +72,7 @@ local function on_entry(self, kind, name)
   if kind == "deleted" then
     if member then on_deleted(self, name) end
   elseif not member and uv.fs_stat(self.path .. "/" .. name) then
-    load_member(self, name)
+    load_member(self, name, plugin.load, self.path .. "/" .. name, member_options(self, name))
   end
 end
 
@@ -119,6 +135,7 @@ function M.load(path, options)
   if type(path) ~= "string" then
     error(("bad argument #1 to 'load_dir' (string expected, got %s)"):format(type(path)), 2)
   end
+  options_of.read(options)
   local absolute = path:sub(1, 1) == "/" and path or uv.cwd() .. "/" .. path:gsub("^%./", "")
   local self = setmetatable({
     path = absolute:gsub("/+$", ""), options = options or {}, members = {}, errors = {},
@@ -131,7 +148,7 @@ function M.load(path, options)
     end)
     if not self.watch then error(("hot.load_dir: %s"):format(message), 2) end
   end
-  for _, name in ipairs(names) do load_member(self, name) end
+  load_members(self, names)
   return self
 end
 

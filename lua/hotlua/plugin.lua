@@ -391,7 +391,9 @@ local function open_plugin(owner)
     local ok, message = build.run(owner)
     if not ok then return message end
   end
-  local report = reload.run(owner, { kind = "load" })
+  local ahead = owner.ahead
+  owner.ahead = nil
+  local report = reload.run(owner, { kind = "load", prefetched = ahead })
   if not report.ok and not owner.live then return report.error end
   if not report.ok then task.on_error(report.error, "hot.load") end
   local ok, message = pcall(start_watching, owner)
@@ -399,20 +401,13 @@ local function open_plugin(owner)
   return nil
 end
 
---- Loads a plugin. Raises on failure, like `require`.
---- @param path string of the shared object
---- @param given table? options, see docs/reference.md
---- @return table plugin
-function M.load(path, given)
-  if type(path) ~= "string" then
-    error(("bad argument #1 to 'load' (string expected, got %s)"):format(type(path)), 2)
-  end
-  local options = options_of.read(given)
-  local owner = new_owner(path, options)
+-- Loads the plugin of a new owner. Raises on failure.
+local function load_owner(owner)
+  local options = owner.options
   local handle, message = core.take_up(owner.name, owner.path)
   local left = handle and message
   if not handle then handle, message = core.plugin_create(owner.name, owner.path) end
-  if not handle then error(message, 2) end
+  if not handle then error(message, 3) end
   owner.handle = handle
   owner.rehearsal = rehearse.read(options.rehearse)
   if owner.rehearsal and owner.rehearsal.shadow then core.record_calls(handle, owner.rehearsal.shadow) end
@@ -428,7 +423,42 @@ function M.load(path, given)
   local ok, problem = xpcall(open_plugin, debug.traceback, owner)
   if ok and not problem then return owner.plugin end
   owner.plugin:close()
-  error(problem, ok and 2 or 0)
+  error(problem, ok and 3 or 0)
+end
+
+--- Loads a plugin. Raises on failure, like `require`.
+--- @param path string of the shared object
+--- @param given table? options, see docs/reference.md
+--- @return table plugin
+function M.load(path, given)
+  if type(path) ~= "string" then
+    error(("bad argument #1 to 'load' (string expected, got %s)"):format(type(path)), 2)
+  end
+  local plugin = load_owner(new_owner(path, options_of.read(given)))
+  return plugin
+end
+
+--- Has another thread begin what M.load would do, as far as nobody can tell.
+--- @return table draft for M.finish or M.drop
+function M.begin(path, given)
+  local owner = new_owner(path, options_of.read(given))
+  owner.ahead = reload.begin_ahead(owner)
+  return owner
+end
+
+--- Does the rest of the load. Raises on failure.
+--- @return table plugin
+function M.finish(draft)
+  local ok, result = pcall(load_owner, draft)
+  M.drop(draft)
+  if not ok then error(result, 0) end
+  return result
+end
+
+--- Throws a draft away.
+function M.drop(draft)
+  if draft.ahead then reload.drop(draft.ahead) end
+  draft.ahead = nil
 end
 
 --- The open plugin of that name, also one of another Lua state of the process; nil if there is none.

@@ -188,21 +188,40 @@ function M.request(owner)
   return request
 end
 
--- Uses what the watcher has loaded or is about to, if it was loaded as this transaction would; throws it away
--- otherwise.
+--- Has a first load begun by another thread, for M.run's request.prefetched; nil where that cannot be.
+--- @return table? { job }, given to M.drop if it is not run
+function M.begin_ahead(owner)
+  if fail_next or owner.options.build or not opens_at_once(owner, "load") then return nil end
+  return { job = core.begin(new_request(owner)) }
+end
+
+local function finish_job(prefetched)
+  prefetched.ok, prefetched.handle, prefetched.info = core.finish(prefetched.job)
+end
+
+--- Throws away what M.begin_ahead has begun.
+function M.drop(prefetched)
+  finish_job(prefetched)
+  if prefetched.handle then core.close(prefetched.handle) end
+end
+
+-- Uses what the watcher or M.begin_ahead has loaded or is about to, if it was loaded as this transaction would;
+-- throws it away otherwise.
 function Transaction:take_prefetched()
   local prefetched = self.prefetched
   self.prefetched = nil
   if not prefetched then return nil end
-  if not prefetched.info then
+  if prefetched.job then
+    finish_job(prefetched)
+  elseif not prefetched.info then
     self:pause_ends()
     task.await(function(done) prefetched.when_done = done end)
     self:pause_begins()
   end
   local live = self.owner.live
-  local is_current = live and prefetched.info.from == live.generation
+  local is_current = prefetched.info.from == (live and live.generation or 0)
   if not self.fail and prefetched.ok and is_current and opens_at_once(self.owner, self.kind) then
-    self.is_open = true
+    self.is_open = prefetched.info.opened
     return self:take_result(prefetched.ok, prefetched.handle, prefetched.info)
   end
   if prefetched.handle then core.close(prefetched.handle, function() end) end
