@@ -26,6 +26,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "thread.h"
+
 #define EXPORTED __attribute__((visibility("default")))
 EXPORTED void fault_arm(int n);
 EXPORTED int fault_disarm(void);
@@ -33,6 +35,7 @@ EXPORTED const char *fault_name(void);
 EXPORTED void *fault_place(void);
 EXPORTED void fault_mark(void);
 EXPORTED int fault_block_count(void);
+EXPORTED int fault_thread_count(void);
 EXPORTED void *fault_new_block(int i);
 
 enum { MOST_BLOCKS = 1 << 18 };
@@ -67,6 +70,20 @@ int fault_disarm(void)
 {
     __atomic_store_n(&left, 0, __ATOMIC_SEQ_CST);
     return __atomic_load_n(&passed, __ATOMIC_SEQ_CST);
+}
+
+static void count_thread(struct thread *thread, void *context)
+{
+    (void)thread;
+    ++*(int *)context;
+}
+
+/* The threads that have run code of plugins. */
+int fault_thread_count(void)
+{
+    int count = 0;
+    thread_each(count_thread, &count);
+    return count;
 }
 
 /* The function that failed, NULL: none did; and where it was called. */

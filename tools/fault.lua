@@ -94,7 +94,9 @@ end
 local function measure()
   collectgarbage()
   collectgarbage()
-  local of_helpers, of_threads = 2 * #children(), count_entries "/proc/self/task" -- as many as were needed at once
+  -- As many as were needed at once: each thread is noted, and has a record and a guard once it has run a plugin.
+  local of_helpers = 2 * #children()
+  local of_threads = count_entries "/proc/self/task" + 2 * fault.fault_thread_count()
   return {
     blocks = fault.fault_block_count() - of_threads, mappings = count_mappings(),
     descriptors = count_entries "/proc/self/fd" - of_helpers,
@@ -306,6 +308,32 @@ operations[8] = {
   check = function(outcome)
     put(2)
     operations[3].check(outcome)
+  end,
+}
+
+-- Two plugins, of which a failure may cost one or both.
+local folder, folder_path = nil, directory .. "/folder"
+operations[9] = {
+  name = "folder",
+  prepare = function()
+    uv.fs_mkdir(folder_path, 448)
+    for i = 1, 2 do assert(uv.fs_copyfile(("%s/%d.so"):format(directory, i), ("%s/p%d.so"):format(folder_path, i))) end
+  end,
+  run = function()
+    local show, refusals = task.on_error, {}
+    task.on_error = function(message) refusals[#refusals + 1] = tostring(message) end
+    local ok, result = pcall(hot.load_dir, folder_path, { watch = false })
+    task.on_error = show
+    folder = ok and result or nil
+    if not ok then refusals[#refusals + 1] = result end
+    return #refusals == 0 and "done" or "refused: " .. table.concat(refusals, "; ")
+  end,
+  check = function(outcome)
+    if outcome == "done" then assert(#folder == 2, "a plugin is missing") end
+    if not folder then return end
+    for _, member in folder:each() do assert(member.api.step(1) == 1, "a call went wrong") end
+    folder:close()
+    folder = nil
   end,
 }
 
