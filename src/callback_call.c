@@ -46,7 +46,7 @@ static int raise_value(lua_State *L)
 
 /* The error on top waits for the native call in progress to return; without one it is reported. A second
  * one during the same call is dropped. [-1 +0] */
-static void take_error(lua_State *L, struct thread *thread)
+void callback_take_error(lua_State *L, struct thread *thread)
 {
     if (!is_native_call_below(thread)) {
         lua_pushcfunction(L, raise_value);
@@ -194,43 +194,10 @@ static __attribute__((noinline)) void run_general(lua_State *L, struct thread *t
     int status = lua_pcall(L, 1, 0, 0);
     thread_leave_host(frame);
     if (status != LUA_OK)
-        take_error(L, thread);
+        callback_take_error(L, thread);
 }
 
 /* Calls that need none ----------------------------------------------------------------------- */
-
-/* Store a number or boolean where no memory is needed for it. False: not that simple. */
-static inline bool store_simple(lua_State *L, enum scalar scalar, void *result)
-{
-    int64_t value = 0;
-    if (scalar == SCALAR_INT32 && lua_isinteger(L, -1)) {
-        value = lua_tointeger(L, -1);
-        if (value != (int32_t)value)
-            return false;
-        memcpy(result, &value, sizeof value);
-        return true;
-    }
-    if (scalar == SCALAR_DOUBLE || scalar == SCALAR_FLOAT) {
-        lua_Number number = lua_tonumber(L, -1);
-        if (lua_type(L, -1) != LUA_TNUMBER)
-            return false;
-        if (scalar == SCALAR_DOUBLE)
-            memcpy(result, &number, sizeof number);
-        else
-            memcpy(result, &(float){(float)number}, sizeof(float));
-        return true;
-    }
-    if (scalar == SCALAR_BOOL && lua_isboolean(L, -1))
-        value = lua_toboolean(L, -1);
-    else if (lua_isinteger(L, -1) && scalar != SCALAR_BOOL)
-        value = lua_tointeger(L, -1);
-    else
-        return false;
-    if (scalar != SCALAR_INT64 && scalar != SCALAR_BOOL)
-        return false;
-    memcpy(result, &value, sizeof value);
-    return true;
-}
 
 static int store_protected(lua_State *L)
 {
@@ -240,36 +207,26 @@ static int store_protected(lua_State *L)
     return 0;
 }
 
-/* The result on top is not of the common kinds: convert it, or fail, in a protected call. [-1 +0] */
-static __attribute__((noinline)) void store_uncommon(lua_State *L, struct thread *thread,
-                                                     struct callback *callback,
-                                                     const struct callback_signature *signature,
-                                                     void *result)
+/* In a protected call. */
+__attribute__((noinline)) void callback_store_uncommon(lua_State *L, struct thread *thread,
+                                                       struct callback *callback,
+                                                       const struct callback_signature *signature,
+                                                       void *result)
 {
     struct invocation call = {callback, signature, NULL, result};
     lua_pushcfunction(L, store_protected);
     lua_pushlightuserdata(L, &call);
     lua_rotate(L, -3, -1);
     if (lua_pcall(L, 2, 0, 0) != LUA_OK)
-        take_error(L, thread);
+        callback_take_error(L, thread);
 }
 
-/* Push the object of a pointer that came before. False: another one came last, the object was since used to
- * receive another pointer, or the address may be in another image now. [-0 +(0|1)] */
 static inline bool push_known_pointer(lua_State *L, const struct callback *callback,
                                       const struct callback_argument *argument, const char *place)
 {
-    const struct callback_pointer *known = &callback->pointers[argument->pointer - 1];
     void *value;
     memcpy(&value, place, sizeof value);
-    if (!value) {
-        lua_pushnil(L);
-        return true;
-    }
-    if (!known->object || known->object->address != value || known->stamp != image_stamp())
-        return false;
-    callback_push_slot(L, callback->state, known->slot);
-    return true;
+    return callback_push_known_pointer(L, callback, argument->pointer, value);
 }
 
 /* Push the function and its arguments. False, with nothing pushed: that needs memory. */
@@ -321,11 +278,11 @@ static inline bool run_simple(lua_State *L, struct thread *thread, struct callba
     int status = lua_pcall(L, count, scalar != SCALAR_OTHER, 0);
     thread_set_top(thread, frame);
     if (__builtin_expect(status != LUA_OK, 0))
-        take_error(L, thread);
-    else if (scalar != SCALAR_OTHER && store_simple(L, scalar, result))
+        callback_take_error(L, thread);
+    else if (scalar != SCALAR_OTHER && callback_store_simple(L, scalar, result))
         lua_pop(L, 1);
     else if (scalar != SCALAR_OTHER)
-        store_uncommon(L, thread, callback, signature, result);
+        callback_store_uncommon(L, thread, callback, signature, result);
     return true;
 }
 

@@ -11,6 +11,11 @@
 #define CALLBACK_FLOAT_REGISTERS 0
 #endif
 
+/* For a function made for its pattern of arguments (callback_thunks.c): jumps to the record's `thunk` with the
+ * record behind as many integer arguments. NULL: not on this machine. */
+enum { CALLBACK_THUNK_INTEGERS = 3 };
+extern void (*const callback_entry_thunk[CALLBACK_THUNK_INTEGERS + 1])(void);
+
 /* Saves the integer registers, then the floating ones, 8 bytes each, and calls callback_invoke with
  * the record, them and room for the result. A jump stub (arch.h) leads here; the address that it
  * loaded its target from is the record's. */

@@ -6,6 +6,8 @@
 #include "object_internal.h"
 #include "thread.h"
 
+#include <string.h>
+
 struct callbacks;            /* what one Lua state has */
 
 struct callback_argument {
@@ -33,6 +35,8 @@ struct callback_signature {
     bool is_simple;          /* scalars, and pointers seen before: no memory is needed to enter Lua */
     bool is_in_registers;    /* the storage is what an entry of callback_entry.h saves */
     bool has_floats;
+    void *thunk;             /* made for this pattern of arguments, NULL: none is */
+    unsigned thunk_integers; /* how many of its arguments come in integer registers */
     size_t storage;          /* bytes of all arguments */
     struct callback_signature *next;     /* in the state's list */
     struct callback_argument arguments[];
@@ -41,6 +45,7 @@ struct callback_signature {
 /* Never freed: C may hold its pointer for ever. */
 struct callback {
     void *volatile entry;    /* offset 0: where its stub jumps to; NULL: it is libffi's closure */
+    void *volatile thunk;    /* offset 8: where an entry of a thunk jumps to */
     struct thread *volatile thread;      /* the Lua state's; NULL: dead, C gets zero */
     struct callbacks *state;
     struct callback_signature *signature;
@@ -93,6 +98,67 @@ void callback_die(struct callback *callback, char *where);
 void callback_reset(struct callback *callback, struct callback_signature *signature);
 /* The state is closing: answer who waits with zero. */
 void callback_close_requests(struct callbacks *state);
+
+/* Of the above, what callback_thunks.c has a use for, too. */
+/* Give the error on top to the native call in progress, or report it. [-1 +0] */
+void callback_take_error(lua_State *L, struct thread *thread);
+/* Convert the result on top, which is not of the common kinds. [-1 +0] */
+void callback_store_uncommon(lua_State *L, struct thread *thread, struct callback *callback,
+                             const struct callback_signature *signature, void *result);
+
+/* Push the object of a pointer that came before. False: another one came last, the object was since used to
+ * receive another pointer, or the address may be in another image now. [-0 +(0|1)] */
+static inline bool callback_push_known_pointer(lua_State *L, const struct callback *callback, unsigned number,
+                                               void *value)
+{
+    const struct callback_pointer *known = &callback->pointers[number - 1];
+    if (!value) {
+        lua_pushnil(L);
+        return true;
+    }
+    if (!known->object || known->object->address != value || known->stamp != image_stamp())
+        return false;
+    callback_push_slot(L, callback->state, known->slot);
+    return true;
+}
+
+/* Store a number or boolean where no memory is needed for it. False: not that simple. */
+static inline bool callback_store_simple(lua_State *L, enum scalar scalar, void *result)
+{
+    int64_t value = 0;
+    if (scalar == SCALAR_INT32 && lua_isinteger(L, -1)) {
+        value = lua_tointegerx(L, -1, NULL);
+        if (value != (int32_t)value)
+            return false;
+        memcpy(result, &value, sizeof value);
+        return true;
+    }
+    if (scalar == SCALAR_DOUBLE || scalar == SCALAR_FLOAT) {
+        if (lua_type(L, -1) != LUA_TNUMBER)
+            return false;
+        lua_Number number = lua_tonumberx(L, -1, NULL);
+        if (scalar == SCALAR_DOUBLE)
+            memcpy(result, &number, sizeof number);
+        else
+            memcpy(result, &(float){(float)number}, sizeof(float));
+        return true;
+    }
+    if (scalar == SCALAR_BOOL && lua_isboolean(L, -1))
+        value = lua_toboolean(L, -1);
+    else if (lua_isinteger(L, -1) && scalar != SCALAR_BOOL)
+        value = lua_tointegerx(L, -1, NULL);
+    else
+        return false;
+    if (scalar != SCALAR_INT64 && scalar != SCALAR_BOOL)
+        return false;
+    memcpy(result, &value, sizeof value);
+    return true;
+}
+
+/* callback_thunks.c -------------------------------------------------------------------------- */
+
+/* Give the signature the function made for its pattern of arguments, if there is one. */
+void callback_find_thunk(struct callback_signature *signature);
 
 /* callback_signature.c ----------------------------------------------------------------------- */
 

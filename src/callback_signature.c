@@ -112,7 +112,9 @@ static struct callback_signature *compile(const struct type *type, struct error 
         signature->is_simple &= argument->scalar != SCALAR_OTHER || argument->pointer;
     }
     signature->is_in_registers = place_in_registers(signature);
-    if (!signature->is_in_registers)
+    if (signature->is_in_registers)
+        callback_find_thunk(signature);
+    else
         place_in_storage(signature);
     types_retain(type->table);
     return signature;
@@ -268,6 +270,9 @@ bool callback_make_pointer(struct callback *callback, struct error *error)
     const struct callback_signature *signature = callback->signature;
     if (signature->is_in_registers) {
         callback->entry = (void *)(signature->has_floats ? callback_entry_all : callback_entry_integers);
+        callback->thunk = signature->thunk;
+        if (signature->thunk)
+            callback->entry = (void *)callback_entry_thunk[signature->thunk_integers];
         if (!callback->pointer)
             callback->pointer = arch_make_jump(&callback->entry);
     }

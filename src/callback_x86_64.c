@@ -1,8 +1,13 @@
 /* callback_x86_64.c: where a callback's stub jumps to (System V calling convention). The stub leaves
  * the record in r11; the argument registers are saved in the order of callback_entry.h. */
 #include "callback_entry.h"
+#include "callback_internal.h"
+
+#include <stddef.h>
 
 #ifdef __x86_64__
+
+_Static_assert(offsetof(struct callback, thunk) == 8, "the entries of thunks know its place");
 
 #define BEGIN(name) \
     ".text\n.p2align 4\n.globl " #name "\n.hidden " #name "\n.type " #name ", @function\n" #name ":\n" \
@@ -24,5 +29,28 @@ __asm__(
     "movsd %xmm4, 80(%rsp)\nmovsd %xmm5, 88(%rsp)\nmovsd %xmm6, 96(%rsp)\nmovsd %xmm7, 104(%rsp)\n"
     END(callback_entry_all)
 );
+
+/* offsetof(struct callback, thunk) */
+#define THUNK(name, place) \
+    ".p2align 4\n.globl " #name "\n.hidden " #name "\n.type " #name ", @function\n" #name ":\n" \
+    ".cfi_startproc\nendbr64\nmovq %r11, " place "\njmp *8(%r11)\n" \
+    ".cfi_endproc\n.size " #name ", . - " #name "\n"
+
+__asm__(
+    ".text\n"
+    THUNK(callback_entry_thunk_0, "%rdi")
+    THUNK(callback_entry_thunk_1, "%rsi")
+    THUNK(callback_entry_thunk_2, "%rdx")
+    THUNK(callback_entry_thunk_3, "%rcx")
+);
+
+void callback_entry_thunk_0(void);
+void callback_entry_thunk_1(void);
+void callback_entry_thunk_2(void);
+void callback_entry_thunk_3(void);
+
+void (*const callback_entry_thunk[])(void) = {
+    callback_entry_thunk_0, callback_entry_thunk_1, callback_entry_thunk_2, callback_entry_thunk_3,
+};
 
 #endif
