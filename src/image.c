@@ -24,19 +24,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The mapped images, for image_of_address. */
+/* The mapped images, by address. */
 FORK_LOCK(mapped_lock)
 static pthread_cond_t no_reader = PTHREAD_COND_INITIALIZER;
-static struct image *mapped;
+static struct image **mapped;
+static size_t mapped_count, mapped_capacity;
 static uintptr_t mapped_low = UINTPTR_MAX, mapped_high;  /* around all that ever were */
 
 unsigned image_mapped_stamp;
 
+/* How many are mapped below the address, or begin with it. */
+static size_t count_below(uintptr_t address)
+{
+    size_t low = 0, high = mapped_count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (mapped[middle]->base <= address)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 static void list_add(struct image *image)
 {
     pthread_mutex_lock(&mapped_lock);
-    image->next_mapped = mapped;
-    mapped = image;
+    if (mapped_count == mapped_capacity) {
+        mapped_capacity = mapped_capacity ? 2 * mapped_capacity : 64;
+        mapped = memory_resize(mapped, mapped_capacity * sizeof *mapped);
+    }
+    size_t place = count_below(image->base);
+    memmove(mapped + place + 1, mapped + place, (mapped_count++ - place) * sizeof *mapped);
+    mapped[place] = image;
     __atomic_store_n(&image_mapped_stamp, image_mapped_stamp + 1, __ATOMIC_RELEASE);
     if (image->base < mapped_low)
         __atomic_store_n(&mapped_low, image->base, __ATOMIC_RELEASE);
@@ -53,11 +73,9 @@ static void list_remove(struct image *image)
         pthread_cond_wait(&no_reader, &mapped_lock);
     image->is_mapped = false;
     __atomic_store_n(&image_mapped_stamp, image_mapped_stamp + 1, __ATOMIC_RELEASE);
-    for (struct image **at = &mapped; *at; at = &(*at)->next_mapped)
-        if (*at == image) {
-            *at = image->next_mapped;
-            break;
-        }
+    size_t place = count_below(image->base);
+    if (place > 0 && mapped[place - 1] == image)
+        memmove(mapped + place - 1, mapped + place, (mapped_count-- - place) * sizeof *mapped);
     pthread_mutex_unlock(&mapped_lock);
 }
 
@@ -116,23 +134,21 @@ struct image *image_of_address(const void *address)
         (uintptr_t)address >= __atomic_load_n(&mapped_high, __ATOMIC_ACQUIRE))
         return NULL;
     pthread_mutex_lock(&mapped_lock);
-    for (struct image *image = mapped; image && !found; image = image->next_mapped)
-        if (image_contains(image, address) && retain_if_alive(image))
-            found = image;
+    size_t place = count_below((uintptr_t)address);
+    if (place > 0 && image_contains(mapped[place - 1], address) && retain_if_alive(mapped[place - 1]))
+        found = mapped[place - 1];
     pthread_mutex_unlock(&mapped_lock);
     return found;
 }
 
 struct image **image_list_mapped(void)
 {
-    size_t count = 0, used = 0;
+    size_t used = 0;
     pthread_mutex_lock(&mapped_lock);
-    for (struct image *image = mapped; image; image = image->next_mapped)
-        count++;
-    struct image **list = calloc(count + 1, sizeof *list);
-    for (struct image *image = mapped; list && image; image = image->next_mapped)
-        if (retain_if_alive(image))
-            list[used++] = image;
+    struct image **list = calloc(mapped_count + 1, sizeof *list);
+    for (size_t i = 0; list && i < mapped_count; i++)
+        if (retain_if_alive(mapped[i]))
+            list[used++] = mapped[i];
     pthread_mutex_unlock(&mapped_lock);
     return list;
 }

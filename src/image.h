@@ -56,7 +56,6 @@ struct image {
     struct variables *variables;         /* NULL until somebody asked for all of them */
     struct heap *heap;       /* of its typed objects, the plugin's once it is committed: heap.h */
     unsigned references;     /* atomic */
-    struct image *next_mapped;           /* in the list behind image_of_address */
     struct image **links;    /* retained: the plugins' images that it is linked with (image_link.h) */
     size_t link_count;
     unsigned users;          /* atomic: mapped images that are linked with this one */

@@ -19,6 +19,7 @@ static const uint64_t PAGE_PRESENT = 1ull << 63, PAGE_SWAPPED = 1ull << 62,
 
 struct range {               /* writable memory that follows on without a gap */
     uintptr_t start, end;    /* page-aligned */
+    uintptr_t first, last;   /* what of it belongs to the segment */
     const unsigned char *file;           /* the bytes of `start` in the staged copy */
     uintptr_t file_end;      /* address after the last whole page that comes from the file */
     size_t first_page;       /* index of its first page in `pages` and in a map of written pages */
@@ -59,6 +60,7 @@ static bool range_of_segment(const struct image *image, const Elf64_Phdr *segmen
     uintptr_t skipped = relro > start && relro <= end ? relro - start : 0;
     *range = (struct range){
         .start = start + skipped, .end = end, .file = file + skipped,
+        .first = image->bias + segment->p_vaddr, .last = image->bias + segment->p_vaddr + segment->p_memsz,
         .file_end = (image->bias + segment->p_vaddr + segment->p_filesz) & -(uintptr_t)PAGE,
     };
     return range->start < range->end;
@@ -162,6 +164,15 @@ bool pristine_is_clean(const struct pristine *pristine, const unsigned char *wri
     return true;
 }
 
+/* Of a page what belongs to the segment: of a small plugin's, a few bytes. */
+static bool each_part(const struct range *range, uintptr_t page,
+                      bool (*each)(void *context, const void *start, size_t size), void *context)
+{
+    uintptr_t start = page > range->first ? page : range->first;
+    uintptr_t end = page + PAGE < range->last ? page + PAGE : range->last;
+    return start >= end || each(context, (const void *)start, end - start);
+}
+
 void pristine_each_written(const struct pristine *pristine,
                            bool (*each)(void *context, const void *start, size_t size), void *context)
 {
@@ -172,7 +183,7 @@ void pristine_each_written(const struct pristine *pristine,
         for (uintptr_t at = range->start; goes_on && at < range->end; at += PAGE)
             if (pristine->pages[range->first_page + (at - range->start) / PAGE] ||
                 !pristine_is_clean(pristine, written, (void *)at, PAGE))
-                goes_on = each(context, (void *)at, PAGE);
+                goes_on = each_part(range, at, each, context);
     }
     free(written);
 }
