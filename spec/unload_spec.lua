@@ -164,6 +164,92 @@ void use(void) { pthread_t thread; pthread_create(&thread, 0, run, 0); pthread_j
   end)
 end)
 
+describe("a handle of the loop in the image's own memory", function()
+  local source = [[
+typedef struct uv_loop_s uv_loop_t;
+int uv_timer_init(uv_loop_t *, void *); int uv_timer_start(void *, void (*)(void *), unsigned long, unsigned long);
+void uv_close(void *, void (*)(void *));
+static _Alignas(16) char timer[512];
+static void tick(void *unused) { (void)unused; }
+static int closed;
+static void on_closed(void *unused) { (void)unused; closed++; }
+void start(uv_loop_t *loop) { uv_timer_init(loop, timer); uv_timer_start(timer, tick, 1000000, 0); }
+void stop(int calls_back) { uv_close(timer, calls_back ? on_closed : 0); }
+int version(void) { return %d; }
+]]
+
+  for _, calls_back in ipairs { 0, 1 } do
+    it("may be closed in before_unload, with a callback: " .. calls_back, function()
+      local plugin, gone = load(source:format(1))
+      plugin:on("before_unload", function(old) old.api.stop(calls_back) end)
+      plugin.api.start(hot.loop())
+      assert.is_nil(replace(plugin, gone, "int version(void) { return 2; } void stop(int x) { (void)x; }"))
+      hot.sleep(20)
+      assert.is_nil(image_of(plugin, 1))
+    end)
+  end
+
+  it("may be closed in before_unload of a plugin that is closed", function()
+    local plugin, gone = load(source:format(3))
+    plugin:on("before_unload", function(old) old.api.stop(1) end)
+    plugin.api.start(hot.loop())
+    plugin:close()
+    t.await(function() return #gone > 0 and not gone[#gone][2] end, 5000)
+    assert.is_nil(image_of(plugin, 1))
+  end)
+end)
+
+describe("a handle of the loop made of used memory", function()
+  it("keeps no image that this memory pointed into", function()
+    local plugin, gone = load [[
+#include <stdlib.h>
+static void *blocks[20000];
+void dirty(void)
+{
+    int count = 0;
+    for (size_t size = 104; size < 1000; size += 16)
+        for (int n = 0; n < 300; n++) {
+            void **block = blocks[count++] = malloc(size);
+            for (size_t i = 0; i < size / sizeof *block; i++) block[i] = &blocks[7];
+        }
+    while (count-- > 0) free(blocks[count]);
+}
+]]
+    plugin.api.dirty()
+    local handles = {}
+    for i = 1, 50 do
+      handles[3 * i], handles[3 * i + 1], handles[3 * i + 2] = uv.new_timer(), uv.new_tcp(), uv.new_idle()
+      handles[3 * i]:start(1000000, 0, function() end)
+    end
+    local why = replace(plugin, gone)
+    for _, handle in pairs(handles) do handle:close() end
+    assert.is_nil(why)
+  end)
+end)
+
+describe("what was noted of an address before the image lay there", function()
+  it("keeps no image", function()
+    local other = t.load [[
+#include <pthread.h>
+static pthread_key_t keys[256];
+void make(char *around) { for (int i = 0; i < 256; i++)
+    pthread_key_create(&keys[i], (void (*)(void *))(around + (i - 128) * 32768L)); }
+void forget(void) { for (int i = 0; i < 256; i++) pthread_key_delete(keys[i]); }
+]]
+    local source = "char room[1 << 20]; int version(void) { return %d; }"
+    local first = load(source:format(1))
+    local base = image_of(first, 1).base
+    first:close()
+    other.api.make(hot.cast("char *", base))
+    local plugin, gone = load(source:format(3))
+    local moved = image_of(plugin, 1).base - base
+    local why = replace(plugin, gone)
+    other.api.forget()
+    assert.is_true(math.abs(moved) < 4 << 20)
+    assert.is_nil(why)
+  end)
+end)
+
 describe("plugin:close", function()
   it("leaves the code to a thread that runs in it", function()
     local plugin, gone = load [[

@@ -1,9 +1,11 @@
 /* core_image.c: images as Lua handles: what they are, what state they are in. */
 #include "core.h"
 
+#include "host.h"
 #include "pristine.h"
 #include "stage.h"
 #include "thread.h"
+#include "users.h"
 
 #include <lauxlib.h>
 #include <stdio.h>
@@ -104,6 +106,18 @@ static int l_set_moved_on(lua_State *L)
 {
     core_check_image(L, 1)->has_moved_on = lua_toboolean(L, 2);
     return 0;
+}
+
+/* core.awaits_handle(image) -> will the last handle of the loop that leads into it be closed in the next turn? */
+static int l_awaits_handle(lua_State *L)
+{
+    const struct image *image = core_check_image(L, 1);
+    char why[sizeof image->why];
+    bool is_closing = false;
+    if (image->is_mapped)
+        users_find_handle(image, host_loop(host_of(L)), why, sizeof why, &is_closing);
+    lua_pushboolean(L, is_closing);
+    return 1;
 }
 
 /* core.is_inside(image) -> is any call in progress inside it, also one suspended in a callback */
@@ -211,6 +225,7 @@ void core_open_image(lua_State *L)
     static const luaL_Reg functions[] = {
         {"image_info", l_image_info}, {"set_state", l_set_state},
         {"set_moved_on", l_set_moved_on}, {"is_inside", l_is_inside},
+        {"awaits_handle", l_awaits_handle},
         {"is_outdated", l_is_outdated}, {"same_content", l_same_content},
         {"reset_to_pristine", l_reset_to_pristine}, {"sha256", l_sha256},
         {"stage_directory", l_stage_directory}, {"save_data", l_save_data}, {"drop_data", l_drop_data},

@@ -514,7 +514,9 @@ static int l_close(lua_State *L)
     struct image *image = load->image;
     core_release_request(request);
     char why[sizeof image->why];
-    load->is_used = image->is_mapped && users_find_handle(image, host_loop(host_of(L)), why, sizeof why);
+    bool is_closing;
+    load->is_used = image->is_mapped &&
+                    users_find_handle(image, host_loop(host_of(L)), why, sizeof why, &is_closing);
     if (load->is_used)
         image_set_state(image, IMAGE_HELD, why);
     return start(L, 2, close_image, load);

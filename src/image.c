@@ -16,6 +16,7 @@
 #include "slot.h"
 #include "stage.h"
 #include "users.h"
+#include "users_noted.h"
 
 #include <dlfcn.h>
 #include <link.h>
@@ -311,6 +312,7 @@ bool image_open(struct image *image, const struct image_options *options, struct
     const char *path = stage_path(image->stage);
     struct link_map *map = NULL;
     const char *said = NULL;
+    image->noted_before = noted_count();
     loader_lock();
     being_opened = image;
     image->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -60,6 +60,7 @@ struct image {
     size_t link_count;
     unsigned users;          /* atomic: mapped images that are linked with this one */
     unsigned readers;        /* who keep it mapped: image_begin_reading */
+    uint64_t noted_before;   /* what users_noted.h knew before it was opened is not about it */
     bool has_moved_on;       /* another image has its state, or was to have it: image_end.h */
     struct export *ending;   /* image_end.c's own */
 };

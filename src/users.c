@@ -59,7 +59,7 @@ static bool find_noted(const struct image *image, char *why, size_t size)
     };
     char function[128], rest[160];
     struct noted found;
-    if (!noted_find(image->base, image->size, &found))
+    if (!noted_find(image->base, image->size, image->noted_before, &found))
         return false;
     if (image_contains(image, (void *)found.function))
         name_function(image, found.function, function);
@@ -130,32 +130,6 @@ bool users_find(const struct image *image, char *why, size_t size)
     }
     free(others);
     return is_found;
-}
-
-/* ---- Handles of the loop ---- */
-
-struct handle_search {
-    const struct image *image;
-    uv_handle_t *found;
-};
-
-static void look_at_handle(uv_handle_t *handle, void *context)
-{
-    struct handle_search *search = context;
-    if (!search->found && !uv_is_closing(handle) &&
-        (image_contains(search->image, handle) ||
-         users_find_pointer(search->image, handle, uv_handle_size(handle->type))))
-        search->found = handle;
-}
-
-bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size)
-{
-    struct handle_search search = {image, NULL};
-    uv_walk(loop, look_at_handle, &search);
-    if (search.found)
-        snprintf(why, size, "a %s handle of the loop is in its memory or calls its code: close it in "
-                 "before_unload", uv_handle_type_name(search.found->type));
-    return search.found != NULL;
 }
 
 /* ---- Everything ---- */

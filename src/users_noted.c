@@ -17,6 +17,7 @@
 
 struct note {
     struct noted noted;
+    uint64_t number;         /* from 1 */
     uintptr_t maker;         /* who called */
     uintptr_t key;           /* of thread-specific data, or a timer's timer_t */
     struct note *next, **at;
@@ -28,13 +29,22 @@ struct note {
 };
 
 FORK_LOCK(lock)
-static struct note *notes;
+static struct note *notes;   /* the newest first */
+static uint64_t count;
 
-bool noted_find(uintptr_t base, size_t size, struct noted *found)
+uint64_t noted_count(void)
+{
+    pthread_mutex_lock(&lock);
+    uint64_t now = count;
+    pthread_mutex_unlock(&lock);
+    return now;
+}
+
+bool noted_find(uintptr_t base, size_t size, uint64_t before, struct noted *found)
 {
     bool is_found = false;
     pthread_mutex_lock(&lock);
-    for (const struct note *note = notes; note && !is_found; note = note->next) {
+    for (const struct note *note = notes; note && note->number > before && !is_found; note = note->next) {
         is_found = note->noted.function - base < size || note->maker - base < size;
         if (is_found)
             *found = note->noted;
@@ -54,6 +64,7 @@ static struct note *new_note(enum noted_kind kind, void *function, uintptr_t mak
     note->noted = (struct noted){kind, (uintptr_t)function, 0};
     note->maker = maker;
     pthread_mutex_lock(&lock);
+    note->number = ++count;
     note->next = notes;
     note->at = &notes;
     if (notes)

@@ -15,7 +15,11 @@ struct noted {
     long thread;             /* its id, as the kernel has it */
 };
 
-/* Something noted and not over whose function, or whose maker, lies in those `size` bytes. */
-bool noted_find(uintptr_t base, size_t size, struct noted *found);
+/* How much has been noted so far. */
+uint64_t noted_count(void);
+
+/* Something noted and not over whose function, or whose maker, lies in those `size` bytes. What is among the
+ * first `before` notes is left out: it is of what lay there earlier. */
+bool noted_find(uintptr_t base, size_t size, uint64_t before, struct noted *found);
 
 #endif

@@ -67,6 +67,7 @@ local function unload(owner, image, is_direct)
   if is_direct then
     core.close(image.handle)
   else
+    task.wait(function() return not core.awaits_handle(image.handle) end)
     task.await(function(done) core.close(image.handle, done) end)
   end
   unloaded(owner, image)
