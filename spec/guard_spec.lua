@@ -1,6 +1,11 @@
 -- Crashes and time limits in plugin calls.
 local hot = require "hotlua"
 local t = require "hotlua.test"
+local is_tsan = dofile("spec/support/sanitizer.lua").is_tsan
+
+-- TSan puts a signal off until the thread calls the C library, and shows the handler a copy of what the thread
+-- was doing, so that nothing can be ended from there.
+local ends_it = is_tsan and function(name) pending(name .. ": no time limits under TSan") end or it
 
 local source = [[
 #include <assert.h>
@@ -117,7 +122,7 @@ describe("guard.crash = 'rollback'", function()
 end)
 
 describe("guard.timeout_ms", function()
-  it("ends an endless loop in a call", function()
+  ends_it("ends an endless loop in a call", function()
     local plugin = t.load(source, { guard = { crash = "error", timeout_ms = 50 } })
     assert.matches("timeout in 'forever'", crash(plugin.api.forever))
     assert.are.equal(1, plugin.api.version())
@@ -213,7 +218,7 @@ int add(int a, int b) { return a + b; }
   local waiting = t.build(table.concat(parts))
 
   for name in pairs(ways) do
-    it("ends a call that spends its time in the C library or the kernel: " .. name, function()
+    ends_it("ends a call that spends its time in the C library or the kernel: " .. name, function()
       local api = t.load(waiting, { guard = { crash = "error", timeout_ms = 30 } }).api
       for _ = 1, 2 do
         assert.matches("^timeout in 'way_" .. name .. "'", (crash(api["way_" .. name]):gsub("^%S+: ", "")))
@@ -222,13 +227,13 @@ int add(int a, int b) { return a + b; }
     end)
   end
 
-  it("ends a call that calls a Lua function for ever", function()
+  ends_it("ends a call that calls a Lua function for ever", function()
     local api = t.load(waiting, { guard = { crash = "error", timeout_ms = 30 } }).api
     assert.matches("timeout in 'call_for_ever'", crash(api.call_for_ever, function() return 1 end))
     assert.are.equal(3, api.add(1, 2))
   end)
 
-  it("of one thread does not disturb the calls of others", function()
+  ends_it("of one thread does not disturb the calls of others", function()
     local plugin = t.load(waiting, { guard = { crash = "error", timeout_ms = 30 }, name = "shared" })
     local worker = hot.worker(function()
       local add = require "hotlua".get("shared").api.add

@@ -18,8 +18,8 @@ static struct {
     pthread_mutex_t lock;    /* of the condition */
     pthread_cond_t wake;
     bool is_running;         /* there is a thread */
-    volatile bool is_awake;
-    volatile uint64_t shortest_ns;           /* of all limits seen */
+    bool is_awake;           /* these two are read and written without the lock */
+    uint64_t shortest_ns;    /* of all limits seen */
 } timer = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
            .shortest_ns = LONGEST_NS * 4u};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -38,9 +38,27 @@ static uint64_t now_ns(clockid_t clock)
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* When the thread's limited call is to end, 0: there is none. Of any thread: plain moves on x86-64. */
+static uint64_t deadline_of(const struct thread *thread)
+{
+    bool is_timed = __atomic_load_n(&thread->timed, __ATOMIC_ACQUIRE) != NULL;
+    return is_timed ? __atomic_load_n(&thread->deadline_ns, __ATOMIC_RELAXED) : 0;
+}
+
+static bool is_awake(void)
+{
+    return __atomic_load_n(&timer.is_awake, __ATOMIC_ACQUIRE);
+}
+
+static void set_awake(bool is_awake)
+{
+    __atomic_store_n(&timer.is_awake, is_awake, __ATOMIC_RELEASE);
+}
+
 bool guard_is_late(const struct thread *thread)
 {
-    return thread->timed && now_ns(CLOCK_MONOTONIC) >= thread->deadline_ns;
+    uint64_t deadline = deadline_of(thread);
+    return deadline && now_ns(CLOCK_MONOTONIC) >= deadline;
 }
 
 static void on_signal(int number, siginfo_t *info, void *context)
@@ -65,8 +83,8 @@ struct look {
 static void look_at(struct thread *thread, void *context)
 {
     struct look *look = context;
-    uint64_t next = thread->deadline_ns;
-    if (!thread->timed)
+    uint64_t next = deadline_of(thread);
+    if (!next)
         return;
     look->is_any = true;
     if (next <= look->now) {
@@ -81,7 +99,7 @@ static void look_at(struct thread *thread, void *context)
 /* One turn: signals whose time is over; returns when to look again. */
 static uint64_t look_at_calls(bool *is_any)
 {
-    uint64_t pause = timer.shortest_ns / 4;
+    uint64_t pause = __atomic_load_n(&timer.shortest_ns, __ATOMIC_RELAXED) / 4;
     struct look look = {.now = now_ns(CLOCK_MONOTONIC)};
     look.next = look.now + (pause < REPEAT_NS ? REPEAT_NS : pause > LONGEST_NS ? LONGEST_NS : pause);
     thread_each(look_at, &look);
@@ -100,13 +118,13 @@ static void sleep_until(uint64_t when_ns)
 static void rest(void)
 {
     bool is_any;
-    timer.is_awake = false;
+    set_awake(false);
     thread_barrier();
     look_at_calls(&is_any);
     pthread_mutex_lock(&timer.lock);
-    while (!is_any && !timer.is_awake)
+    while (!is_any && !is_awake())
         pthread_cond_wait(&timer.wake, &timer.lock);
-    timer.is_awake = true;
+    set_awake(true);
     pthread_mutex_unlock(&timer.lock);
 }
 
@@ -143,7 +161,8 @@ static void forget_thread(void)
 {
     pthread_mutex_init(&timer.lock, NULL);
     pthread_cond_init(&timer.wake, NULL);
-    timer.is_running = timer.is_awake = false;
+    timer.is_running = false;
+    set_awake(false);
 }
 
 /* Without SA_RESTART: a call that waits in the kernel comes back to the plugin. */
@@ -158,7 +177,7 @@ static void start(void)
 static void wake(void)
 {
     pthread_mutex_lock(&timer.lock);
-    timer.is_awake = true;
+    set_awake(true);
     if (!timer.is_running)
         start_thread();
     pthread_cond_signal(&timer.wake);
@@ -171,16 +190,16 @@ void guard_begin_timed(struct thread *thread, struct frame *frame, unsigned limi
     if (thread->timed)
         return;
     pthread_once(&once, start);
-    if (limit_ns < timer.shortest_ns)
-        timer.shortest_ns = limit_ns;
-    thread->deadline_ns = now_ns(CLOCK_MONOTONIC_COARSE) + limit_ns;
-    thread->timed = frame;
-    if (!timer.is_awake)
+    if (limit_ns < __atomic_load_n(&timer.shortest_ns, __ATOMIC_RELAXED))
+        __atomic_store_n(&timer.shortest_ns, limit_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&thread->deadline_ns, now_ns(CLOCK_MONOTONIC_COARSE) + limit_ns, __ATOMIC_RELAXED);
+    __atomic_store_n(&thread->timed, frame, __ATOMIC_RELEASE);
+    if (!is_awake())
         wake();
 }
 
 void guard_end_timed(struct thread *thread, struct frame *frame)
 {
     if (thread->timed == frame)
-        thread->timed = NULL;
+        __atomic_store_n(&thread->timed, NULL, __ATOMIC_RELEASE);
 }

@@ -100,7 +100,7 @@ static bool find_variable(const struct image *image, struct image *other, char *
 {
     struct search search = {image, NULL};
     size_t count;
-    if (other->plugin == image->plugin || image_state_of(other) != IMAGE_LIVE || !other->pristine)
+    if (image_state_of(other) != IMAGE_LIVE || other->plugin == image->plugin || !other->pristine)
         return false;        /* the carry has seen to the plugin's own */
     pristine_each_written(other->pristine, search_range, &search);
     if (!search.found)

@@ -14,7 +14,8 @@ bool users_find(const struct image *image, char *why, size_t size);
 
 /* The same of the handles of a loop, on its thread. `is_closing`: those that there are have been closed, and
  * are gone after a turn of the loop. */
-bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size, bool *is_closing);
+bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size,
+                       bool *is_closing);
 
 /* Does one of the `size` bytes' words point into the image? Its address, NULL for none. */
 const void *users_find_pointer(const struct image *image, const void *bytes, size_t size);

@@ -1,5 +1,5 @@
-/* users_handle.c: looks for handles of a loop that lead into an image. Only what libuv has set is read: the
- * rest of a handle is whatever was in its memory before. */
+/* users_handle.c: looks for handles of a loop that lead into an image. Only what libuv has set is
+ * read: the rest of a handle is whatever was in its memory before. */
 #include "users.h"
 
 #include <stddef.h>
@@ -29,7 +29,8 @@ static bool has_write(const struct image *image, void *const *queue)
 static bool has_send(const struct image *image, void *const *queue)
 {
     for (void *const *at = queue[0]; at && at != queue; at = at[0]) {
-        const uv_udp_send_t *send = (const void *)((const char *)at - offsetof(uv_udp_send_t, queue));
+        const char *place = (const char *)at - offsetof(uv_udp_send_t, queue);
+        const uv_udp_send_t *send = (const void *)place;
         if (leads_to(image, send) || leads_to(image, (const void *)send->send_cb))
             return true;
     }
@@ -40,7 +41,8 @@ static bool is_stream_used(const struct image *image, const uv_stream_t *stream)
 {
     const uv_connect_t *connect = stream->connect_req;
     const uv_shutdown_t *shutdown = stream->shutdown_req;
-    return leads_to(image, (const void *)stream->alloc_cb) || leads_to(image, (const void *)stream->read_cb) ||
+    return leads_to(image, (const void *)stream->alloc_cb) ||
+           leads_to(image, (const void *)stream->read_cb) ||
            leads_to(image, (const void *)stream->connection_cb) || leads_to(image, connect) ||
            leads_to(image, shutdown) || (connect && leads_to(image, (const void *)connect->cb)) ||
            (shutdown && leads_to(image, (const void *)shutdown->cb)) ||
@@ -49,7 +51,8 @@ static bool is_stream_used(const struct image *image, const uv_stream_t *stream)
 
 static bool is_udp_used(const struct image *image, const uv_udp_t *udp)
 {
-    return leads_to(image, (const void *)udp->alloc_cb) || leads_to(image, (const void *)udp->recv_cb) ||
+    return leads_to(image, (const void *)udp->alloc_cb) ||
+           leads_to(image, (const void *)udp->recv_cb) ||
            has_send(image, udp->write_queue) || has_send(image, udp->write_completed_queue);
 }
 
@@ -109,7 +112,8 @@ static void look_at(uv_handle_t *handle, void *context)
         search->found = handle;
 }
 
-bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size, bool *is_closing)
+bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size,
+                       bool *is_closing)
 {
     struct search search = {image, NULL};
     uv_walk(loop, look_at, &search);
@@ -120,7 +124,7 @@ bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, si
     if (*is_closing)
         snprintf(why, size, "a %s handle of the loop is being closed", type);
     else
-        snprintf(why, size, "a %s handle of the loop is in its memory or calls its code: close it in "
-                 "before_unload", type);
+        snprintf(why, size, "a %s handle of the loop is in its memory or calls its code: close it "
+                 "in before_unload", type);
     return true;
 }

@@ -49,7 +49,7 @@ check-asan:       ## the specs of reloads under ASan and UBSan
 check-tsan:       ## the thread specs under TSan
 	$(MAKE) -j$(shell nproc) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g" MODE="-fsanitize=thread" all
 	TSAN_OPTIONS="halt_on_error=1 suppressions=tools/tsan.supp" HOTLUA_STORM=200 $(BUILD)/tsan/hotlua test \
-	  $(patsubst %,spec/%_spec.lua,policy worker symbol group module folder callback)
+	  $(patsubst %,spec/%_spec.lua,policy worker symbol group module folder callback guard)
 
 VALGRIND = valgrind --quiet --error-exitcode=9 --errors-for-leak-kinds=definite --leak-check=full \
            --show-leak-kinds=definite --suppressions=tools/valgrind.supp
