@@ -164,6 +164,32 @@ file:close()
     assert.is_false(is_copy)
   end)
 
+  it("has probe helpers of its own", function()
+    local helpers = {}
+    local other = t.build "__attribute__((constructor)) static void begin(void) {} int three(void) { return 3; }"
+    local path = t.tmpdir() .. "/pids"
+    local function children()
+      local list = {}
+      local pipe <close> = io.popen(("ps -o pid= -o comm= --ppid %d"):format(uv.os_getpid()))
+      for id in pipe:lines() do
+        if id:find "hotlua%-probe" then list[#list + 1] = id:match "%d+" end
+      end
+      return table.concat(list, " ")
+    end
+    local plugin = t.load(source(1, "__attribute__((constructor)) static void begin(void) {}"), {
+      rehearse = function()
+        local loaded = hot.load(other, { watch = false, name = "in_the_copy" })
+        assert(loaded.api.three() == 3)
+        t.write(path, children()) -- its own
+      end,
+    })
+    helpers[1] = children()
+    assert.matches("%d", helpers[1])
+    assert(t.swap(plugin, source(2)))
+    assert.are.equal(helpers[1], children())
+    assert.matches("%d", io.open(path):read("a"))
+  end)
+
   it("does not disturb threads that use the plugin", function()
     local plugin = t.load(source(1), { rehearse = true })
     local worker = hot.worker(function(name)
@@ -209,6 +235,28 @@ describe('rehearse = "shadow"', function()
     slow.api.length("text")
     refused(slow, scaled("3.0"):gsub("int n = 0;", "volatile int n = 0; for (n = 0; n < 100000000; ) n++; n = 0;"),
       "more than 10 times")
+  end)
+
+  it("is not held up by threads that call meanwhile", function()
+    local function adder(version)
+      return ("int version(void) { return %d; } int add(int a, int b) { return a + b; }"):format(version)
+    end
+    local plugin = t.load(adder(1), { rehearse = {
+      shadow = 20, limit_ms = 2000, run = function(api) for i = 1, 10 do api.add(i, i) end end,
+    } })
+    local function call(name)
+      local api = require "hotlua".get(name).api
+      while api.add(1, 1) == 2 and api.version() > 0 do for i = 1, 1000 do api.add(i, 1) end end
+    end
+    local workers = { hot.worker(call, plugin.name), hot.worker(call, plugin.name) }
+    local reasons = {}
+    for version = 2, 15 do
+      local _, failed = t.swap(plugin, adder(version))
+      reasons[#reasons + 1] = failed and failed.error
+    end
+    while not t.swap(plugin, adder(0)) do hot.sleep(1) end
+    for _, worker in ipairs(workers) do worker:join() end
+    assert.not_matches("not done after", table.concat(reasons, "\n"))
   end)
 
   it("keeps both versions' state in step", function()

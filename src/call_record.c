@@ -2,6 +2,7 @@
 #include "call_record.h"
 
 #include "call_compile.h"
+#include "fork_lock.h"
 #include "memory.h"
 
 #include <lauxlib.h>
@@ -20,6 +21,7 @@ struct call {
 
 struct recorder {
     pthread_mutex_t lock;
+    struct fork_lock fork_lock;
     unsigned capacity;
     uint64_t taken;
     struct call calls[];
@@ -29,6 +31,7 @@ struct recorder *recorder_new(unsigned count)
 {
     struct recorder *recorder = memory_take(sizeof *recorder + count * sizeof *recorder->calls);
     pthread_mutex_init(&recorder->lock, NULL);
+    fork_lock_add(&recorder->fork_lock, &recorder->lock, PTHREAD_MUTEX_NORMAL);
     recorder->capacity = count;
     return recorder;
 }
@@ -73,6 +76,7 @@ static bool take_value(lua_State *L, int index, struct recorded_value *value)
     return value->text != NULL;
 }
 
+/* A copy of the process may find a call that is being noted: it is not whole before its end. */
 static void record(lua_State *L, struct recorder *recorder, const char *name)
 {
     int count = lua_gettop(L);
@@ -80,9 +84,10 @@ static void record(lua_State *L, struct recorder *recorder, const char *name)
     struct call *call = &recorder->calls[recorder->taken++ % recorder->capacity];
     clear(call);
     call->name = name;
-    call->is_whole = count <= MOST_VALUES;
-    for (int i = 0; call->is_whole && i < count; i++)
-        call->is_whole = take_value(L, i + 1, &call->values[call->count++]);
+    bool is_whole = count <= MOST_VALUES;
+    for (int i = 0; is_whole && i < count; i++)
+        is_whole = take_value(L, i + 1, &call->values[call->count++]);
+    __atomic_store_n(&call->is_whole, is_whole, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&recorder->lock);
 }
 

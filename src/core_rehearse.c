@@ -4,6 +4,7 @@
 
 #include "call_record.h"
 #include "host.h"
+#include "probe.h"
 #include "rehearse.h"
 #include "slot.h"
 
@@ -158,11 +159,19 @@ static int l_recorded_calls(lua_State *L)
     return 2;
 }
 
+/* core.end_probes(): in a copy of the process, the helpers that it has started for itself. */
+static int l_end_probes(lua_State *L)
+{
+    (void)L;
+    probe_forget_helpers();
+    return 0;
+}
+
 void core_open_rehearse(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"rehearse", l_rehearse}, {"record_calls", l_record_calls}, {"recorded_calls", l_recorded_calls},
-        {NULL, NULL},
+        {"end_probes", l_end_probes}, {NULL, NULL},
     };
     luaL_setfuncs(L, functions, 0);
 }

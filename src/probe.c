@@ -108,6 +108,16 @@ static bool take_helper(struct helper *helper, struct error *error)
     return is_there || start_helper(helper, error);
 }
 
+void probe_forget_helpers(void)
+{
+    pthread_mutex_init(&idle.lock, NULL);
+    while (idle.count > 0) {
+        idle.count--;
+        close(idle.helpers[idle.count].work);
+        close(idle.helpers[idle.count].control);
+    }
+}
+
 static void give_back_helper(const struct helper *helper)
 {
     pthread_mutex_lock(&idle.lock);

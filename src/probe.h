@@ -16,6 +16,9 @@ struct probe *probe_begin(const char *path, const char *source, unsigned limit_m
  * longer than `limit_ms`, or if there is no probe: the error stands already. */
 bool probe_end(struct probe *probe, struct error *error);
 
+/* In a forked copy of the process: the helpers are the process's. Its own end when they are forgotten. */
+void probe_forget_helpers(void);
+
 /* The helper's main: serves requests that come through descriptor 3 until the host is gone. */
 int probe_serve(void);
 

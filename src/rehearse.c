@@ -4,6 +4,7 @@
 #include "fork_lock.h"
 #include "guard.h"
 #include "loader.h"
+#include "probe.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -98,6 +99,7 @@ struct rehearsal *rehearse_begin(char *(*play)(void *context, size_t *size), voi
     if (rehearsal->process == 0) {
         fork_lock_reset();
         guard_adopt_process();
+        probe_forget_helpers();
         close(ends[0]);
         set_up_copy(parent, rehearsal->output);
         play_copy(play, context, ends[1]);

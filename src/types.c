@@ -28,6 +28,7 @@ struct types *types_new(types_reader *reader, void *context, void (*close_contex
     pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
     pthread_mutex_init(&table->lock, &recursive);
     pthread_mutexattr_destroy(&recursive);
+    fork_lock_add(&table->fork_lock, &table->lock, PTHREAD_MUTEX_RECURSIVE);
     table->references = 1;
     table->reader = reader;
     table->context = context;
@@ -54,6 +55,7 @@ void types_release(struct types *table)
         table->blocks = block->next;
         free(block);
     }
+    fork_lock_remove(&table->fork_lock);
     pthread_mutex_destroy(&table->lock);
     free(table->strings);
     free(table->memos);

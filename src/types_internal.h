@@ -4,6 +4,8 @@
 
 #include "types.h"
 
+#include "fork_lock.h"
+
 #include <pthread.h>
 
 enum { TYPES_BASIC_COUNT = 21 };
@@ -18,6 +20,7 @@ struct reading {             /* a node that is being read further up on the C st
 struct types {
     unsigned references;
     pthread_mutex_t lock;
+    struct fork_lock fork_lock;
     types_reader *reader;
     void *context;
     void (*close_context)(void *);

@@ -127,6 +127,7 @@ local function play(transaction, settings, result)
   end
   if settings.shadow and old then compare_calls(owner, old, settings, result) end
   if transaction.new.broken then error("the new image crashed: " .. transaction.new.broken, 0) end
+  core.end_probes()
   local leaks = leaked(before)
   if #leaks > 0 then error("it leaves open: " .. table.concat(leaks, ", "), 0) end
 end
