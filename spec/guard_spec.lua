@@ -1,6 +1,7 @@
 -- Crashes and time limits in plugin calls.
 local hot = require "hotlua"
 local t = require "hotlua.test"
+local uv = require "luv"
 local is_tsan = dofile("spec/support/sanitizer.lua").is_tsan
 
 -- TSan puts a signal off until the thread calls the C library, and shows the handler a copy of what the thread
@@ -127,6 +128,16 @@ describe("guard.timeout_ms", function()
     assert.matches("timeout in 'forever'", crash(plugin.api.forever))
     assert.are.equal(1, plugin.api.version())
     assert.matches("timeout", crash(plugin.api.forever))
+  end)
+
+  ends_it("gives a call all of its time", function()
+    local api = t.load(source, { guard = { crash = "error", timeout_ms = 12 } }).api
+    for _ = 1, 10 do
+      local began = uv.hrtime()
+      crash(api.forever)
+      local took = uv.hrtime() - began
+      assert.is_true(took >= 12000000, "it had " .. took)
+    end
   end)
 
   it("leaves calls that are quick enough alone", function()

@@ -246,7 +246,7 @@ describe("t.versions and t.roundtrip", function()
 end)
 
 describe("t.crash", function()
-  for _, kind in ipairs { "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "stack", "null", "assert" } do
+  for _, kind in ipairs { "SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGABRT", "stack", "null", "assert", "heap" } do
     it("gives a function that crashes: " .. kind, function()
       local plugin = t.load(t.crash(kind), { guard = { crash = "error" } })
       assert.error_matches(function() plugin.api.crash() end, kind:match "^SIG%u+" or "SIG")

@@ -20,6 +20,7 @@ static struct {
     bool is_running;         /* there is a thread */
     bool is_awake;           /* these two are read and written without the lock */
     uint64_t shortest_ns;    /* of all limits seen */
+    uint64_t lag_ns;         /* the coarse clock may be behind by so much: a tick that comes late */
 } timer = {.lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER,
            .shortest_ns = LONGEST_NS * 4u};
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -169,6 +170,9 @@ static void forget_thread(void)
 static void start(void)
 {
     struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK};
+    struct timespec tick;
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    timer.lag_ns = 2 * (uint64_t)tick.tv_nsec;
     sigfillset(&action.sa_mask);
     sigaction(guard_timer_signal(), &action, &before);
     pthread_atfork(NULL, NULL, forget_thread);
@@ -192,7 +196,8 @@ void guard_begin_timed(struct thread *thread, struct frame *frame, unsigned limi
     pthread_once(&once, start);
     if (limit_ns < __atomic_load_n(&timer.shortest_ns, __ATOMIC_RELAXED))
         __atomic_store_n(&timer.shortest_ns, limit_ns, __ATOMIC_RELAXED);
-    __atomic_store_n(&thread->deadline_ns, now_ns(CLOCK_MONOTONIC_COARSE) + limit_ns, __ATOMIC_RELAXED);
+    uint64_t deadline = now_ns(CLOCK_MONOTONIC_COARSE) + timer.lag_ns + limit_ns;
+    __atomic_store_n(&thread->deadline_ns, deadline, __ATOMIC_RELAXED);
     __atomic_store_n(&thread->timed, frame, __ATOMIC_RELEASE);
     if (!is_awake())
         wake();

@@ -194,25 +194,28 @@ local crashes = {
   SIGBUS = "#include <signal.h>\nint crash(void) { raise(SIGBUS); return 0; }",
   SIGFPE = "int crash(void) { volatile int zero = 0; return 7 / zero; }",
   SIGILL = "int crash(void) { __builtin_trap(); return 0; }",
+  SIGTRAP = "#include <signal.h>\nint crash(void) { raise(SIGTRAP); return 0; }",
   SIGABRT = "#include <stdlib.h>\nint crash(void) { abort(); return 0; }",
   assert = "#include <assert.h>\nint crash(void) { volatile int no = 0; assert(no); return 0; }",
   null = "int crash(void) { int (*volatile f)(void) = 0; return f(); }",
   stack = "int crash(void) { volatile char room[4096]; room[0] = 1; return crash() + room[0]; }",
   hang = "int crash(void) { for (volatile int i = 0;; i++) continue; return 0; }",
+  heap = "#include <stdlib.h>\nint crash(void) { char *volatile p = malloc(24); free(p); free(p); return 0; }",
   exit = "#include <stdlib.h>\nint crash(void) { exit(3); return 0; }",
 }
 
 local other_names = {
   segv = "SIGSEGV", sigsegv = "SIGSEGV", segfault = "SIGSEGV", bus = "SIGBUS", sigbus = "SIGBUS",
   fpe = "SIGFPE", sigfpe = "SIGFPE", divide = "SIGFPE",
-  ill = "SIGILL", sigill = "SIGILL", trap = "SIGILL",
+  ill = "SIGILL", sigill = "SIGILL", trap = "SIGTRAP", sigtrap = "SIGTRAP",
   abort = "SIGABRT", abrt = "SIGABRT", sigabrt = "SIGABRT", null_call = "null", overflow = "stack",
   stack_overflow = "stack", ["stack overflow"] = "stack",
+  double_free = "heap",
   loop = "hang", timeout = "hang", forever = "hang",
 }
 
 --- C source of `int crash(void)`, which crashes in that way.
---- @param kind string SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, assert, null, stack, hang or exit
+--- @param kind string SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, assert, heap, null, stack, hang or exit
 --- @return string C source
 function M.crash(kind)
   local source = crashes[kind] or crashes[other_names[tostring(kind):lower()]]
