@@ -241,6 +241,24 @@ describe("a policy", function()
     local night = hot.policy.window("22:00", "06:00", function() return { hour = 23, min = 30 } end)
     assert.is_true(night({}))
     assert.error_matches(function() hot.policy.window("25:00", "06:00") end, "25:00")
+    for _, hours in ipairs { { "00:00", "24:00" }, { "07:00", "07:00" } } do
+      local day = hot.policy.window(hours[1], hours[2], function() return { hour = 23, min = 59 } end)
+      assert.is_true(day {})
+    end
+  end)
+
+  it("says at once what is wrong with its arguments", function()
+    local policy = hot.policy
+    local function says(message, fn, ...)
+      local ok, problem = pcall(fn, ...)
+      assert.is_false(ok)
+      assert.matches("bad argument #" .. message, problem, 1, true)
+    end
+    says("1 to 'hot.policy.settle' (number expected, got string)", policy.settle, "soon")
+    says("1 to 'hot.policy.idle' (function expected, got nil)", policy.idle)
+    says("1 to 'hot.policy.tested' (string expected, got nil)", policy.tested)
+    says("2 to 'hot.policy.window' (string expected, got nil)", policy.window, "22:00")
+    says("2 to 'hot.policy.all' (function expected, got nil)", policy.all, policy.manual, nil)
     local failed
     local plugin = t.load("int f(int x) { return x; }", {
       policy = hot.policy.compatible, on = { failed = function(report) failed = report end },
