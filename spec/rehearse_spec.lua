@@ -305,7 +305,21 @@ end)
 
 describe("the option", function()
   it("is checked", function()
-    assert.error_matches(function() t.load(source(1), { rehearse = { runs = print } }) end,
-      "'rehearse' has no field 'runs' that is a function; there are run, shadow, limit_ms, tolerance, slower")
+    local function refuses(settings, pattern)
+      assert.error_matches(function() t.load(source(1), { rehearse = settings }) end, pattern)
+    end
+    refuses({ runs = print }, "'rehearse' has no field 'runs'; there are run, shadow, limit_ms, tolerance, slower")
+    refuses({ run = 1 }, "'rehearse': run is a function, not 1")
+    for _, shadow in ipairs { -1, 0, 2.5, 1e9, "5" } do
+      refuses({ shadow = shadow }, "'rehearse': shadow is a whole number from 1 to 100000, not ")
+    end
+    refuses({ limit_ms = 0 }, "'rehearse': limit_ms is a number above 0, not 0")
+    refuses({ slower = -1 }, "'rehearse': slower is a number above 0, not ")
+  end)
+
+  it("takes parts of a millisecond", function()
+    local plugin = t.load(source(1), { rehearse = { limit_ms = 5000.5, shadow = 3.0 } })
+    plugin.api.tick()
+    assert(t.swap(plugin, source(2)))
   end)
 end)

@@ -11,8 +11,20 @@ local default_limit_ms <const> = 10000
 local default_shadow <const> = 100    -- calls
 local default_tolerance <const> = 1e-9
 
+local most_shadow <const> = 100000 -- calls; each takes some 600 bytes
+
+local function is_callable(value)
+  return type(value) == "function" or (getmetatable(value) or {}).__call ~= nil
+end
+
+-- name -> { what is allowed, in words; check }
 local fields = {
-  run = "function", shadow = "number", limit_ms = "number", tolerance = "number", slower = "number",
+  run = { "function", is_callable },
+  shadow = { ("whole number from 1 to %d"):format(most_shadow),
+    function(v) return type(v) == "number" and math.tointeger(v) and v >= 1 and v <= most_shadow end },
+  limit_ms = { "number above 0", function(v) return type(v) == "number" and v > 0 and v < 2 ^ 31 end },
+  tolerance = { "number from 0", function(v) return type(v) == "number" and v >= 0 end },
+  slower = { "number above 0", function(v) return type(v) == "number" and v > 0 end },
 }
 
 --- Reads the option `rehearse`: true, a function, "shadow", or { run, shadow, limit_ms, tolerance, slower }.
@@ -24,11 +36,13 @@ function M.read(option)
   if option == "shadow" then return { shadow = default_shadow } end
   if type(option) ~= "table" or (getmetatable(option) or {}).__call then return { run = option } end
   for key, value in pairs(option) do
-    if key == "run" and (getmetatable(value) or {}).__call then value = print end
-    if type(value) ~= fields[key] then
-      local message =
-        "'rehearse' has no field '%s' that is a %s; there are run, shadow, limit_ms, tolerance, slower"
-      return nil, message:format(tostring(key), type(value))
+    local rule = fields[key]
+    if not rule then
+      local message = "'rehearse' has no field '%s'; there are run, shadow, limit_ms, tolerance, slower"
+      return nil, message:format(tostring(key))
+    end
+    if not rule[2](value) then
+      return nil, ("'rehearse': %s is a %s, not %s"):format(key, rule[1], tostring(value))
     end
   end
   return option
@@ -170,7 +184,7 @@ end
 --- @return string? reason
 --- @return table result { ok, error, output, us, fork_us, compared, left_out, mismatches, old_us, new_us }
 function M.run(transaction, settings)
-  local limit_ms = settings.limit_ms or default_limit_ms
+  local limit_ms = math.ceil(settings.limit_ms or default_limit_ms)
   local result, began, forked = {}, core.now(), nil
   local function copy()
     local seen = { mismatches = {} }
