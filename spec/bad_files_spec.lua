@@ -236,6 +236,54 @@ describe("a file with bytes changed in its", function()
   end
 end)
 
+-- Such a one is opened here without a trial.
+describe("a file without constructors", function()
+  local plain = "static int calls; int call(void) { return ++calls; } int add(int a, int b) { return a + b; }"
+
+  local function plant()
+    local plugin = t.load(plain, { watch = false, keep = 0 })
+    return plugin, plugin:info().path, read(plugin:info().path)
+  end
+
+  local function check_whole(plugin, path, whole)
+    put(path, whole)
+    assert(plugin:reload())
+    assert.is_number(plugin.api.call())
+  end
+
+  it("and with a hole of zeros anywhere is refused or harmless", function()
+    local plugin, path, whole = plant()
+    local counts = {}
+    for _, size in ipairs { 64, 512, 4096 } do
+      for from = 64, #whole - size, size == 64 and 192 or size do
+        put(path, whole:sub(1, from) .. ("\0"):rep(size) .. whole:sub(from + size + 1))
+        tried(plugin, counts)
+      end
+    end
+    assert.is_true(counts.probe > 2)
+    check_whole(plugin, path, whole)
+  end)
+
+  it("and with a byte of its start files' code changed is refused or harmless", function()
+    local plugin, path, whole = plant()
+    local random, counts = generator(7), {}
+    for at = 0x1000, 0x113f do
+      put(path, whole:sub(1, at) .. string.char(whole:byte(at + 1) ~ 1 << random(8)) .. whole:sub(at + 2))
+      tried(plugin, counts)
+    end
+    check_whole(plugin, path, whole)
+  end)
+
+  it("that is whole needs no trial", function()
+    if uv.os_uname().machine ~= "x86_64" then return pending "start files are known on x86-64 only" end
+    local plugin, path, whole = plant()
+    put(path, whole .. " ")
+    assert.is_nil(assert(plugin:reload()).us.probe)
+    put(path, read(t.build(plain .. "\n__attribute__((constructor)) static void begin(void) { calls = 5; }")))
+    assert.is_number(assert(plugin:reload()).us.probe)
+  end)
+end)
+
 describe("a file that changes under our hands:", function()
   it("a slow writer's is taken when it is whole", function()
     local plugin, path = start({})

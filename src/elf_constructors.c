@@ -1,6 +1,6 @@
 /* elf_constructors.c: does opening or closing the file run any code of its author's? What the compiler's
- * own start files put into every shared object does not count; it is known by its symbols. A stripped file
- * is taken to run some. */
+ * own start files put into every shared object does not count; it is known by its symbols and, where it runs
+ * at the opening, by its code (elf_start.c). A stripped file is taken to run some. */
 #include "elf_internal.h"
 
 #include <string.h>
@@ -86,5 +86,5 @@ bool elf_runs_code(const struct elf *elf)
     return !has_only(elf, DT_INIT_ARRAY, DT_INIT_ARRAYSZ, found.constructors) ||
            !has_only(elf, DT_FINI_ARRAY, DT_FINI_ARRAYSZ, found.destructors) ||
            (elf->has_tag[DT_INIT] && elf->tags[DT_INIT] != found.init) ||
-           (elf->has_tag[DT_FINI] && elf->tags[DT_FINI] != found.fini);
+           (elf->has_tag[DT_FINI] && elf->tags[DT_FINI] != found.fini) || !elf_start_is_whole(elf);
 }

@@ -113,6 +113,9 @@ bool elf_check_relocations(struct elf *elf);
 /* Is the symbol whole, of index below symbol_limit? `is_relocated`: a relocation names it. */
 bool elf_check_symbol(const struct elf *elf, size_t index, bool is_relocated);
 
+/* Is the code that the start files run when it is opened known, and whole? The same. */
+bool elf_start_is_whole(const struct elf *elf);
+
 /* Does code of the author's run when the file is opened or closed? After all checks and elf_list_symbols. */
 bool elf_runs_code(const struct elf *elf);
 
