@@ -165,6 +165,17 @@ describe("a plugin that ends the process in a call", function()
     end)
   end
 
+  for _, name in ipairs { "exit", "_exit", "_Exit", "quick_exit" } do
+    it("ends it where guard.crash is 'off': " .. name, function()
+      local path = t.build("#include <stdlib.h>\n#include <unistd.h>\n" ..
+        ("void leave(int status) { %s(status); }"):format(name))
+      local script = ('require "hotlua".load("%s", { watch = false, guard = { crash = "off" } }).api.leave(7)'):format(
+        path)
+      local _, how, status = os.execute(("ulimit -t 5; '%s' -e '%s'"):format(uv.exepath(), script))
+      assert.are.same({ "exit", 7 }, { how, status })
+    end)
+  end
+
   it("rolls back, too", function()
     local plugin = t.load("int leave(void) { return 1; }")
     assert(t.swap(plugin, "#include <stdlib.h>\nint leave(void) { exit(0); }"))

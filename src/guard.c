@@ -157,12 +157,17 @@ static void record(struct thread *thread, int signal, void *context)
     };
 }
 
+/* Does the thread run a call that the end of the program would be the end of, and nothing else? */
+static bool is_call_to_end(struct thread *thread)
+{
+    struct image *image = running_frame(thread) ? image_of(thread->top - 1) : NULL;
+    return image && !(image_owner(image) && image_owner(image)->crash_policy == GUARD_OFF);
+}
+
 void guard_end_call(const char *function, int status)
 {
     struct thread *thread = thread_self_record;
-    struct frame *frame = running_frame(thread);
-    struct image *image = frame ? image_of(thread->top - 1) : NULL;
-    if (!image || (image_owner(image) && image_owner(image)->crash_policy == GUARD_OFF))
+    if (!is_call_to_end(thread))
         return;
     thread->guard->exit = function;
     thread->guard->exit_status = status;
@@ -230,8 +235,7 @@ void guard_add_signals(sigset_t *set)
 static void on_program_end(int status, void *unused)
 {
     (void)unused;
-    struct thread *thread = thread_self_record;
-    if (!running_frame(thread))
+    if (!is_call_to_end(thread_self_record))
         return;
     on_exit(on_program_end, NULL);       /* also for the next */
     guard_end_call("exit", status);
