@@ -150,6 +150,11 @@ end)
 describe("hot.load's guard", function()
   it("refuses what it does not know", function()
     assert.error_matches(function() hot.load("x.so", { guard = { crash = "ignore" } }) end, "guard%.crash")
+    for _, limit in ipairs { -1, "50", 1e12 } do
+      assert.error_matches(function() hot.load("x.so", { guard = { timeout_ms = limit } }) end,
+        "guard%.timeout_ms is a number from 0, not ")
+    end
+    assert.are.equal(1, t.load(source, { guard = { timeout_ms = 900.5 } }).api.version())
   end)
 end)
 

@@ -74,6 +74,15 @@ describe("verify.sha256", function()
   end)
 end)
 
+describe("verify", function()
+  it("refuses a field that it does not know, and to check nothing", function()
+    local path = t.build(source(1))
+    assert.matches("'verify' has no field 'sha265'; there are minisign, sha256",
+      load_error(path, { verify = { sha256 = digest(path), sha265 = digest(path) } }))
+    assert.matches("'verify' is empty", load_error(path, { verify = {} }))
+  end)
+end)
+
 describe("verify.minisign", function()
   local keys
 

@@ -25,9 +25,9 @@ local known = {
     function(v) return type(v) == "boolean" or v == "shadow" or type(v) == "table" or is_callable(v) end },
   on_rehearsal = { "function", is_callable },
   probe = { "boolean", function(v) return type(v) == "boolean" end },
-  verify = { "table", function(v) return type(v) == "table" and (v.sha256 or v.minisign) ~= nil end },
+  verify = { "table", function(v) return type(v) == "table" end },
   cdef = { "string of C declarations", function(v) return type(v) == "string" end },
-  keep = { "integer from 0", function(v) return math.type(v) == "integer" and v >= 0 end },
+  keep = { "whole number from 0", function(v) return type(v) == "number" and math.tointeger(v) and v >= 0 end },
 }
 
 local guard_policies = { rollback = true, error = true, off = true }
@@ -43,6 +43,21 @@ local function check_guard(guard)
     local message = 'hot.load: guard.crash is "rollback", "error" or "off", not "%s"'
     error(message:format(tostring(guard.crash)), 4)
   end
+  local limit = guard.timeout_ms
+  if limit ~= nil and not (type(limit) == "number" and limit >= 0 and limit < 2 ^ 31) then
+    error(("hot.load: guard.timeout_ms is a number from 0, not %s"):format(tostring(limit)), 4)
+  end
+end
+
+-- What is asked for under a name that nobody looks at would be loaded unchecked.
+local function check_verify(verify)
+  for key in pairs(verify) do
+    if key ~= "sha256" and key ~= "minisign" then
+      local message = "hot.load: option 'verify' has no field '%s'; there are minisign, sha256"
+      error(message:format(tostring(key)), 4)
+    end
+  end
+  if next(verify) == nil then error("hot.load: option 'verify' is empty; there are minisign, sha256", 4) end
 end
 
 --- Checks the user's options and fills in the defaults. Raises at the caller's caller.
@@ -70,6 +85,7 @@ function M.read(given)
     options[key] = value
   end
   check_guard(options.guard)
+  if options.verify then check_verify(options.verify) end
   local _, problem = rehearse.read(options.rehearse)
   if problem then error("hot.load: option " .. problem, 3) end
   return options

@@ -412,7 +412,7 @@ local function load_owner(owner)
   owner.rehearsal = rehearse.read(options.rehearse)
   if owner.rehearsal and owner.rehearsal.shadow then core.record_calls(handle, owner.rehearsal.shadow) end
   if options.on_rehearsal then event.add(owner.handlers, "rehearsal", options.on_rehearsal) end
-  core.set_guard(handle, options.guard.crash or "rollback", options.guard.timeout_ms or 0)
+  core.set_guard(handle, options.guard.crash or "rollback", math.ceil(options.guard.timeout_ms or 0))
   owner.plugin = setmetatable({
     name = owner.name,
     api = core.new_api(handle), types = core.new_types(handle), enums = core.new_enums(handle),

@@ -131,7 +131,7 @@ end
 local function play(transaction, settings, result)
   local owner, old = transaction.owner, transaction.owner.live
   owner.options.guard.crash = "error"
-  core.set_guard(owner.handle, "error", owner.options.guard.timeout_ms or 0)
+  core.set_guard(owner.handle, "error", math.ceil(owner.options.guard.timeout_ms or 0))
   event.fire(owner.handlers, "rehearsal", function(message) error(message, 0) end, owner.plugin)
   local before = descriptors()
   transaction:play()

@@ -172,7 +172,7 @@ local function new_request(owner, transaction)
   local options = owner.options
   return {
     links = transaction and transaction.links, again = transaction and transaction.is_forced,
-    source = owner.path, name = owner.name, live = owner.live and owner.live.handle,
+    source = owner.path, name = owner.name:gsub("/", "_"):sub(1, 100), live = owner.live and owner.live.handle,
     cdef = options.cdef,
     probe = not (transaction and transaction.is_rehearsal) and options.probe and probe_ms or nil,
     carry = owner.live and options.carry or nil, trusted = trust.is_needed(owner),
