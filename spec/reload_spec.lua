@@ -249,6 +249,25 @@ describe("the retired image", function()
     assert.error_matches(function() kept.api.version() end, "unloaded")
   end)
 
+  it("goes after old:release, whose handler is not asked again", function()
+    local kept, asked, gone = nil, 0, nil
+    local plugin = t.load(v1, { keep = 0, on = {
+      before_unload = function(old)
+        kept = kept or old
+        asked = asked + 1
+        old:cancel()
+      end,
+      unloaded = function(generation) gone = generation end,
+    } })
+    assert(t.swap(plugin, v2))
+    t.await(function() return kept end, 2000)
+    assert.are.equal(1, kept.api.version())
+    kept:release()
+    t.await(function() return gone end, 2000)
+    assert.are.same({ 1, 1 }, { gone, asked })
+    assert.unloaded(plugin, 1)
+  end)
+
   it("is kept for rollback, which brings code and state back", function()
     local events = {}
     local plugin = t.load(v1, { on = { rolled_back = function(report) events[#events + 1] = report end } })

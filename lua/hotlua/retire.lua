@@ -54,16 +54,27 @@ local function close_later(owner, image, pause)
   end)
 end
 
--- With no call inside: `before_unload`, then dlclose.
-local function unload(owner, image, is_direct)
+-- Fires `before_unload`. Is the image to go? When it was released it is not asked for again.
+local function may_go(owner, image)
+  if image.is_released then return true end
   image.cancelled = nil
   event.fire(owner.handlers, "before_unload", report_handler "before_unload", image)
-  if image.broken then return hold(owner, image, reason_to_hold(image)) end -- a handler has called it
-  if image.cancelled then
-    image.on_release = function() M.unload(owner, image) end
-    core.set_state(image.handle, "held", "before_unload: " .. image.cancelled)
-    return
+  if image.broken then -- a handler has called it
+    hold(owner, image, reason_to_hold(image))
+    return false
   end
+  if not image.cancelled then return true end
+  function image.on_release()
+    image.is_released = true
+    M.unload(owner, image)
+  end
+  core.set_state(image.handle, "held", "before_unload: " .. image.cancelled)
+  return false
+end
+
+-- With no call inside: `before_unload`, then dlclose.
+local function unload(owner, image, is_direct)
+  if not may_go(owner, image) then return end
   if is_direct then
     core.close(image.handle)
   else
