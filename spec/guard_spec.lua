@@ -115,6 +115,8 @@ describe("guard.crash = 'rollback'", function()
     assert.are.equal(1, plugin.api.version())
     assert.are.equal(3, plugin.api.next())
     assert.is_true(rolled_back.ok)
+    assert.are.same({ 2, 1 }, { rolled_back.from, rolled_back.generation })
+    assert.matches("^SIGSEGV in 'next'", rolled_back.error)
     assert.are.equal(1, plugin:info().generation)
     local states = {}
     for _, image in ipairs(plugin:info().images) do states[image.generation] = image.state end

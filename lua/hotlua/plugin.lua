@@ -185,7 +185,7 @@ end
 --- @return table? report when there is none or it could not be
 function Plugin:rollback()
   return exclusively(open_owner(self), function(owner)
-    return rollback.run(owner, "rollback() was called")
+    return rollback.run(owner)
   end)
 end
 

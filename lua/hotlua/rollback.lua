@@ -49,14 +49,15 @@ local function find_sound(owner)
 end
 
 --- Makes the newest kept generation live again that has not crashed.
---- @param why string
+--- @param crash string? what happened; nil: it was asked for
 --- @param is_forced boolean? also when another thread stays inside
 --- @return table report
-function M.run(owner, why, is_forced)
+function M.run(owner, crash, is_forced)
   local began = core.now()
   local from, to, place = owner.live, find_sound(owner)
   local report = reports.new(owner.name, from.generation)
-  report.why_rolled_back = why
+  report.why_rolled_back = crash or "rollback() was called"
+  report.error = crash
   if not to then
     report.stage = "detect"
     local message = owner.kept[1] and "%s: each older generation that is kept has crashed (option `keep` is %d)"
@@ -83,7 +84,7 @@ function M.run(owner, why, is_forced)
     task.on_error(problem, "error in a 'rolled_back' handler")
   end, report)
   if owner.on_live_changed then owner.on_live_changed() end
-  for _, user in ipairs(M.users(from)) do M.run(user, why, true) end
+  for _, user in ipairs(M.users(from)) do M.run(user, crash, true) end
   retire.unload(owner, from)
   return report
 end
