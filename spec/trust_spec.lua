@@ -269,6 +269,29 @@ end)
 
 -- A good file and an evil one, between which a process switches the path without pause: whatever is loaded
 -- must be what was checked.
+describe("the environment", function()
+  local given = [[LUA_INIT='print "EVIL"' LUA_PATH='/evil/?.lua;;' LUA_CPATH='/evil/?.so;;' ]]
+  local script = [[print(package.path:find("/evil", 1, true), package.cpath:find("/evil", 1, true))
+    print(require "hotlua".worker(function() return package.path:find("/evil", 1, true) end):join())
+    for line in io.lines "/proc/self/status" do if line:find "^Uid" then print(line) end end]]
+
+  it("adds no code with -E", function()
+    local output = run("%s'%s' -E -e '%s'", given, uv.exepath(), script)
+    assert.matches("^nil\tnil\nnil\nUid", output)
+  end)
+
+  it("adds no code when the program runs setuid", function()
+    if uv.getuid() ~= 0 then return pending "only root makes such a program" end
+    local directory = t.tmpdir()
+    run("chmod 755 %s && cp '%s' %s/program && chmod 4755 %s/program", directory, uv.exepath(), directory, directory)
+    t.write(directory .. "/main.lua", script)
+    local output = run("cd / && %ssetpriv --reuid=65534 --clear-groups %s/program %s/main.lua", given, directory,
+      directory)
+    if not output:find "Uid:%s+65534%s+0%s" then return pending "no setuid here" end
+    assert.matches("^nil\tnil\nnil\nUid", output)
+  end)
+end)
+
 describe("while somebody switches the file without pause,", function()
   local function race(switch, number)
     local directory = t.tmpdir()

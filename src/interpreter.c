@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 struct options {
@@ -93,7 +94,7 @@ static bool read_option(const char *option, struct options *options)
 
 static struct options read_options(int argc, char **argv)
 {
-    struct options options = {.script = argc};
+    struct options options = {.script = argc, .ignores_environment = getauxval(AT_SECURE) != 0};
     for (int i = 1; i < argc; i++) {
         const char *option = argv[i];
         if (option[0] != '-' || option[1] == 0) {

@@ -10,8 +10,8 @@
 enum { INTERPRETER_AGAIN = -1 };          /* a watched script has changed: once more, in another state */
 int interpreter_run(struct host *host, lua_State *L, int argc, char **argv);
 
-/* Does the command line say -E (the environment's LUA_* variables are not looked at)? Asked before
- * the standard libraries are opened. */
+/* Are the environment's LUA_* variables not to be looked at, because the command line says -E or the
+ * program runs with another's rights (setuid)? Asked before the standard libraries are opened. */
 int interpreter_ignores_environment(int argc, char **argv);
 
 /* Call the function and its arguments on the stack with a traceback, an error written to stderr.
