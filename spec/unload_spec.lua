@@ -128,6 +128,32 @@ unsigned make(void) { pthread_key_create(&key, forget); return key; }
     goes(plugin, gone)
   end)
 
+  it("the environment lies in it", function()
+    local plugin, gone = load [[
+#include <stdlib.h>
+static char text[] = "HOTLUA_UNLOAD_SPEC=1";
+void put(void) { putenv(text); }
+]]
+    plugin.api.put()
+    is_held(plugin, gone, "^the environment's 'HOTLUA_UNLOAD_SPEC' lies in it %(putenv%)")
+    assert.are.equal("1", os.getenv "HOTLUA_UNLOAD_SPEC")
+    uv.os_unsetenv "HOTLUA_UNLOAD_SPEC"
+    goes(plugin, gone)
+  end)
+
+  it("a standard stream has its buffer there", function()
+    local plugin, gone = load [[
+#include <stdio.h>
+static char buffer[4096];
+void take(void) { setvbuf(stdin, buffer, _IOFBF, sizeof buffer); }
+]]
+    plugin.api.take()
+    is_held(plugin, gone, "^the buffer of stdin lies in it %(setvbuf%)",
+      "#include <stdio.h>\nvoid give_back(void) { setvbuf(stdin, 0, _IONBF, 0); }")
+    plugin.api.give_back()
+    goes(plugin, gone)
+  end)
+
   it("a handle of the loop calls it", function()
     local plugin, gone = load [[
 #include <stdlib.h>
@@ -224,6 +250,28 @@ void dirty(void)
     local why = replace(plugin, gone)
     for _, handle in pairs(handles) do handle:close() end
     assert.is_nil(why)
+  end)
+end)
+
+describe("handlers of fork", function()
+  it("go with an image whose state has moved on", function()
+    local source = [[
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int count;
+static void before(void) { count++; }
+void start(void) { count = 1; pthread_atfork(before, 0, 0); }
+int get(void) { return count; }
+int child(void) { int status; pid_t id = fork(); if (!id) _exit(3); waitpid(id, &status, 0); return status >> 8; }
+int version(void) { return %d; }
+]]
+    local plugin, gone = load(source:format(1))
+    plugin.api.start()
+    assert.are.equal(3, plugin.api.child())
+    assert.is_nil(replace(plugin, gone, source:format(2)))
+    assert.are.equal(3, plugin.api.child())
+    assert.are.equal(2, plugin.api.get())
   end)
 end)
 

@@ -1,5 +1,5 @@
-/* exit_handlers.c: stands before __cxa_atexit and __cxa_finalize for every library of the process; keeps what
- * images of plugins register and passes the rest on. */
+/* exit_handlers.c: stands before __cxa_atexit, __cxa_finalize and __register_atfork for every library of the
+ * process; keeps what images of plugins register for their end and passes the rest on. */
 #include "exit_handlers.h"
 
 #include "fork_lock.h"
@@ -13,9 +13,11 @@
 #define INTERPOSED __attribute__((visibility("default"), noinline))
 INTERPOSED int __cxa_atexit(void (*function)(void *), void *argument, void *library);
 INTERPOSED void __cxa_finalize(void *library);
+INTERPOSED int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                                 void *library);
 
 struct kept {
-    void (*function)(void *argument);
+    void (*function)(void *argument);    /* NULL: it has handlers of fork, which the C library keeps */
     void *argument;
     uintptr_t library;       /* __dso_handle: an address in the image */
     struct kept *next;       /* registered before this one */
@@ -36,13 +38,6 @@ static struct kept *take(uintptr_t base, size_t size)
         *at = found->next;
     pthread_mutex_unlock(&lock);
     return found;
-}
-
-void exit_handlers_drop(uintptr_t base, size_t size)
-{
-    struct kept *kept;
-    while ((kept = take(base, size)))
-        free(kept);
 }
 
 /* The C library's own function of that name. */
@@ -66,6 +61,33 @@ static bool is_plugin(void *library)
                      strcmp(info.dli_fname, stage_path(opening->stage)) == 0);
 }
 
+/* Has the C library take back the library's handlers of fork; others it does not have. */
+static void finalize(void *library)
+{
+    static void (*function)(void *);
+    if (!__atomic_load_n(&function, __ATOMIC_RELAXED))
+        __atomic_store_n(&function, original("__cxa_finalize"), __ATOMIC_RELAXED);
+    function(library);
+}
+
+void exit_handlers_drop(uintptr_t base, size_t size)
+{
+    struct kept *kept;
+    while ((kept = take(base, size))) {
+        if (!kept->function)
+            finalize((void *)kept->library);
+        free(kept);
+    }
+}
+
+static void keep(struct kept *kept)
+{
+    pthread_mutex_lock(&lock);
+    kept->next = newest;
+    newest = kept;
+    pthread_mutex_unlock(&lock);
+}
+
 int __cxa_atexit(void (*function)(void *), void *argument, void *library)
 {
     static int (*add)(void (*)(void *), void *, void *);
@@ -75,23 +97,31 @@ int __cxa_atexit(void (*function)(void *), void *argument, void *library)
     if (!kept)
         return add(function, argument, library);
     *kept = (struct kept){function, argument, (uintptr_t)library, NULL};
-    pthread_mutex_lock(&lock);
-    kept->next = newest;
-    newest = kept;
-    pthread_mutex_unlock(&lock);
+    keep(kept);
     return 0;
+}
+
+int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *library)
+{
+    static int (*add)(void (*)(void), void (*)(void), void (*)(void), void *);
+    struct kept *kept = library && is_plugin(library) ? calloc(1, sizeof *kept) : NULL;
+    if (!__atomic_load_n(&add, __ATOMIC_RELAXED))
+        __atomic_store_n(&add, original("__register_atfork"), __ATOMIC_RELAXED);
+    if (kept) {
+        *kept = (struct kept){NULL, NULL, (uintptr_t)library, NULL};
+        keep(kept);
+    }
+    return add(prepare, parent, child, library);
 }
 
 void __cxa_finalize(void *library)
 {
-    static void (*finalize)(void *);
     struct kept *kept;
     while (library && (kept = take((uintptr_t)library, 1))) {
         struct kept now = *kept;
         free(kept);
-        now.function(now.argument);
+        if (now.function)
+            now.function(now.argument);
     }
-    if (!__atomic_load_n(&finalize, __ATOMIC_RELAXED))
-        __atomic_store_n(&finalize, original("__cxa_finalize"), __ATOMIC_RELAXED);
     finalize(library);
 }

@@ -12,8 +12,9 @@
  * handler may be taken back. Any thread. */
 bool users_find(const struct image *image, char *why, size_t size);
 
-/* The same of the handles of a loop, on its thread. `is_closing`: those that there are have been closed, and
- * are gone after a turn of the loop. */
+/* The same of the handles of a loop, the environment and the standard streams, on the loop's thread.
+ * `is_closing`: what there is are handles that have been closed and are gone after a turn of the
+ * loop. */
 bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size,
                        bool *is_closing);
 

@@ -1,9 +1,12 @@
-/* users_handle.c: looks for handles of a loop that lead into an image. Only what libuv has set is
- * read: the rest of a handle is whatever was in its memory before. */
+/* users_handle.c: looks for handles of a loop that lead into an image, and for what else of the
+ * loop's thread lies in it. Of a handle only what libuv has set is read: the rest is whatever was in
+ * its memory before. */
 #include "users.h"
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 struct search {
     const struct image *image;
@@ -112,6 +115,30 @@ static void look_at(uv_handle_t *handle, void *context)
         search->found = handle;
 }
 
+static bool find_variable(const struct image *image, char *why, size_t size)
+{
+    for (char **variable = environ; variable && *variable; variable++)
+        if (image_contains(image, *variable)) {
+            snprintf(why, size, "the environment's '%.*s' lies in it (putenv): use setenv, which "
+                     "copies", (int)strcspn(*variable, "="), *variable);
+            return true;
+        }
+    return false;
+}
+
+static bool find_buffer(const struct image *image, char *why, size_t size)
+{
+    FILE *const streams[] = {stdin, stdout, stderr};
+    static const char *const names[] = {"stdin", "stdout", "stderr"};
+    for (int i = 0; i < 3; i++)
+        if (leads_to(image, streams[i]->_IO_buf_base)) {
+            snprintf(why, size, "the buffer of %s lies in it (setvbuf): give it another in "
+                     "before_unload", names[i]);
+            return true;
+        }
+    return false;
+}
+
 bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, size_t size,
                        bool *is_closing)
 {
@@ -119,7 +146,7 @@ bool users_find_handle(const struct image *image, uv_loop_t *loop, char *why, si
     uv_walk(loop, look_at, &search);
     *is_closing = search.found && uv_is_closing(search.found);
     if (!search.found)
-        return false;
+        return find_variable(image, why, size) || find_buffer(image, why, size);
     const char *type = uv_handle_type_name(search.found->type);
     if (*is_closing)
         snprintf(why, size, "a %s handle of the loop is being closed", type);
