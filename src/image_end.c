@@ -19,7 +19,7 @@
 enum { LIMIT_MS = 5000 };
 
 struct ending {              /* what the loader has of it, in memory */
-    ElfW(Dyn) *array_size, *final;       /* DT_FINI_ARRAYSZ, DT_FINI */
+    Elf64_Dyn *array_size, *final;       /* DT_FINI_ARRAYSZ, DT_FINI */
     void (**array)(void);
     size_t count;
     const char *strings;
@@ -28,7 +28,7 @@ struct ending {              /* what the loader has of it, in memory */
 };
 
 /* glibc stores addresses in an image's dynamic section, or offsets, as the system has it. */
-static uintptr_t address_of(const struct ending *ending, ElfW(Addr) value)
+static uintptr_t address_of(const struct ending *ending, Elf64_Addr value)
 {
     return value < ending->bias ? value + ending->bias : value;
 }
@@ -39,7 +39,7 @@ static struct ending read_dynamic(const struct image *image)
     struct ending ending = {.bias = image->bias};
     if (dlinfo(image->handle, RTLD_DI_LINKMAP, &map) != 0)
         return ending;
-    for (ElfW(Dyn) *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
+    for (Elf64_Dyn *entry = map->l_ld; entry->d_tag != DT_NULL; entry++)
         switch (entry->d_tag) {
         case DT_FINI_ARRAY:
             ending.array = (void (**)(void))(image->bias + entry->d_un.d_ptr);
@@ -72,7 +72,7 @@ static void nothing(void)
 static bool make_writable(void *place)
 {
     uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), start = (uintptr_t)place & -page;
-    uintptr_t end = (uintptr_t)place + sizeof(ElfW(Dyn));
+    uintptr_t end = (uintptr_t)place + sizeof(Elf64_Dyn);
     return mprotect((void *)start, end - start, PROT_READ | PROT_WRITE) == 0;
 }
 
