@@ -13,8 +13,8 @@
 #define INTERPOSED __attribute__((visibility("default"), noinline))
 INTERPOSED int __cxa_atexit(void (*function)(void *), void *argument, void *library);
 INTERPOSED void __cxa_finalize(void *library);
-INTERPOSED int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
-                                 void *library);
+INTERPOSED int __register_atfork(void (*prepare)(void), void (*parent)(void),
+                                 void (*child)(void), void *library);
 
 struct kept {
     void (*function)(void *argument);    /* NULL: it has handlers of fork, which the C library keeps */
@@ -101,6 +101,9 @@ int __cxa_atexit(void (*function)(void *), void *argument, void *library)
     return 0;
 }
 
+/* TSan registers handlers before it can watch anybody: with it they stay. */
+#ifndef __SANITIZE_THREAD__
+
 int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *library)
 {
     static int (*add)(void (*)(void), void (*)(void), void (*)(void), void *);
@@ -113,6 +116,8 @@ int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)
     }
     return add(prepare, parent, child, library);
 }
+
+#endif
 
 void __cxa_finalize(void *library)
 {
