@@ -507,4 +507,19 @@ describe("hot's functions for memory and types", function()
     refused("bad argument #1 to 'length2' %(", api.length2, nil)
     refused("bad argument #1 to 'length2' %(", api.length2, types.word())
   end)
+
+  it("a struct of a long double goes by value, and where C has none says so", function()
+    local extended = t.load([[
+      struct alone { struct { long double q; } inner; };
+      union either { long double q; int i; };
+      struct alone grow(int a, struct alone x, double b) { x.inner.q = x.inner.q * a + b; return x; }
+      struct alone call(struct alone (*f)(struct alone), struct alone x) { return f(x); }
+      double take(union either x) { return x.q; }
+      union either give(void) { return (union either){ 2.5L }; }
+    ]], { watch = false }).api
+    assert.are.equal(4.0, extended.grow(2, { { 1.5 } }, 1).inner.q)
+    assert.are.equal(3.0, extended.call(function(x) return { { x.inner.q * 2 } } end, { { 1.5 } }).inner.q)
+    assert.are.equal(1.5, extended.take { q = 1.5 })
+    refused("long double and something else in the same bytes", extended.give)
+  end)
 end)

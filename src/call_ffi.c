@@ -16,7 +16,7 @@ static size_t round_up(size_t size)
 
 static bool describe(struct signature *signature, const struct type *type, struct error *error)
 {
-    signature->native_result = native_type(&signature->natives, type->target, error);
+    signature->native_result = native_result(&signature->natives, type->target, error);
     bool ok = signature->native_result != NULL;
     for (unsigned i = 0; ok && i < signature->count; i++) {
         ffi_type *native = native_type(&signature->natives, type->parameters[i].type, error);

@@ -193,7 +193,7 @@ static bool is_same_description(const ffi_cif *a, const ffi_cif *b)
 static struct description *describe(const struct type *type, struct error *error)
 {
     struct description *made = memory_take(sizeof *made + type->count * sizeof *made->arguments);
-    ffi_type *result = native_type(&made->natives, type->target, error);
+    ffi_type *result = native_result(&made->natives, type->target, error);
     bool ok = result != NULL;
     for (uint64_t i = 0; ok && i < type->count; i++) {
         made->arguments[i] = native_type(&made->natives, type->parameters[i].type, error);

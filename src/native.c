@@ -85,6 +85,14 @@ static ffi_type *scalar_of(const struct type *plain)
 
 /* Aggregates --------------------------------------------------------------------------------- */
 
+/* On x86-64 a long double is passed in memory and returned on the x87 stack, alone in a struct too. With
+ * something else in the same bytes (a union) the whole is returned in memory. */
+#ifdef __x86_64__
+enum { EXTENDED_IS_APART = true };
+#else
+enum { EXTENDED_IS_APART = false };
+#endif
+
 struct leaf {
     uint64_t offset;
     ffi_type *type;          /* NULL: bits, of which only the place is known */
@@ -98,6 +106,7 @@ struct leaves {
     bool is_full;            /* more than the list takes (empty arrays and unions of many) */
     bool has_overlap;        /* a union or bit-fields */
     bool is_misaligned;      /* packed */
+    bool has_extended;       /* a long double, which x86-64 has registers of their own for */
     const struct type *refused;
 };
 
@@ -130,6 +139,8 @@ static void add_leaves(struct leaves *leaves, const struct type *type, uint64_t 
             leaves->refused = type;
         else if (offset % scalar->alignment != 0)
             leaves->is_misaligned = true;
+        if (scalar == &ffi_type_longdouble)
+            leaves->has_extended = true;
         add_leaf(leaves, offset, scalar, plain->size);
     }
 }
@@ -235,6 +246,8 @@ static ffi_type *aggregate_of(struct native_types **list, const struct type *typ
     };
     if (is_large)
         made->elements[0] = &ffi_type_uint8;
+    else if (EXTENDED_IS_APART && leaves.has_extended && plain->size == sizeof(long double))
+        made->elements[0] = &ffi_type_longdouble;
     else if (leaves.has_overlap || !describe_members(made, &leaves)) {
         memset(made->elements, 0, sizeof made->elements);
         describe_words(made, plain, &leaves);
@@ -253,4 +266,27 @@ ffi_type *native_type(struct native_types **list, const struct type *type, struc
     if (!scalar)
         return refuse(type, "cannot be passed by value", error);
     return scalar;
+}
+
+/* Does the aggregate consist of nothing but a long double? */
+static bool is_extended_only(const struct type *plain)
+{
+    struct leaves leaves = {.count = 0};
+    add_leaves(&leaves, plain, 0);
+    for (size_t i = 0; i < leaves.count; i++)
+        if (leaves.list[i].type != &ffi_type_longdouble)
+            return false;
+    return true;
+}
+
+ffi_type *native_result(struct native_types **list, const struct type *type, struct error *error)
+{
+    ffi_type *native = native_type(list, type, error);
+    if (!native || !EXTENDED_IS_APART || native->type != FFI_TYPE_STRUCT ||
+        native->size != sizeof(long double) || native->elements[0] != &ffi_type_longdouble)
+        return native;
+    if (is_extended_only(type_complete(type->plain)))
+        return &ffi_type_longdouble;
+    return refuse(type, "has a long double and something else in the same bytes: it cannot be "
+                  "returned by value", error);
 }

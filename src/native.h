@@ -13,8 +13,10 @@
 struct native_types;
 void native_types_free(struct native_types *list);
 
-/* The description of a type as a parameter or a result. What has to be made is added to *list
- * (which begins as NULL). NULL with error if values of this type cannot be passed. */
+/* The description of a type as a parameter. What has to be made is added to *list (which begins as
+ * NULL). NULL with error if values of this type cannot be passed. */
 ffi_type *native_type(struct native_types **list, const struct type *type, struct error *error);
+/* The same as a result. */
+ffi_type *native_result(struct native_types **list, const struct type *type, struct error *error);
 
 #endif
