@@ -167,6 +167,33 @@ describe("a pointer into an image", function()
     assert.unloaded(plugin, 1)
     refused("which has been unloaded", function() return kept.x end)
   end)
+
+  it("raises where C or a copy of a struct held it all the time", function()
+    local source = [[
+      #include <stdlib.h>
+      struct item { const char *text; int *number; int (*run)(void); void *any; };
+      static int number = %d;
+      static int run(void) { return number; }
+      struct item make(void) { return (struct item){ "text", &number, run, &number }; }
+      void fill(struct item *item) { *item = make(); }
+      struct item *on_heap(void) { struct item *item = malloc(sizeof *item); *item = make(); return item; }
+      void release(struct item *item) { free(item); }
+    ]]
+    local holder = t.load(source:format(1), { watch = false, keep = 0 })
+    local given, filled, on_heap = holder.api.make(), holder.types.item(), holder.api.on_heap()
+    holder.api.fill(filled)
+    assert(t.swap(holder, source:format(2)))
+    assert.unloaded(holder, 1)
+    for _, item in ipairs { given, filled, on_heap } do
+      refused("string belongs to generation 1 of plugin '.*', which has been unloaded", function() return item.text end)
+      refused("belongs to generation 1 of plugin '.*', which has been unloaded", function() return item.number[0] end)
+      refused("belongs to generation 1 of plugin '.*', which has been unloaded", function() return item.run() end)
+      refused("belongs to generation 1 of plugin", function() return hot.cast("int *", item.any)[0] end)
+      assert.matches("item.*number = 0x", tostring(item))
+    end
+    assert.are.equal(2, holder.api.make().run())
+    holder.api.release(on_heap)
+  end)
 end)
 
 describe("owned objects", function()

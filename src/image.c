@@ -24,6 +24,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 /* The mapped images, by address. */
 FORK_LOCK(mapped_lock)
@@ -152,6 +154,58 @@ struct image **image_list_mapped(void)
             list[used++] = mapped[i];
     pthread_mutex_unlock(&mapped_lock);
     return list;
+}
+
+/* Stand-ins for the images that were unmapped last, for pointers that C or an object still has: they
+ * tell where it was and what it was called, and nothing else. */
+enum { REMEMBERED = 64 };
+static struct image *gone[REMEMBERED];
+static unsigned gone_count;              /* how many there ever were */
+
+/* Without memory for that it is forgotten. */
+static void remember(const struct image *image)
+{
+    struct image *stand_in = calloc(1, sizeof *stand_in);
+    char *name = strdup(image_owner(image) ? image_owner(image)->name : image->source);
+    if (!stand_in || !name) {
+        free(stand_in);
+        free(name);
+        return;
+    }
+    *stand_in = (struct image){
+        .source = name, .generation = image->generation, .state = IMAGE_GONE, .base = image->base,
+        .size = image->size, .references = 1,
+    };
+    pthread_mutex_lock(&mapped_lock);
+    struct image **place = &gone[gone_count++ % REMEMBERED], *forgotten = *place;
+    *place = stand_in;
+    pthread_mutex_unlock(&mapped_lock);
+    image_release(forgotten);
+}
+
+/* Is there any memory at the address? */
+static bool is_memory(const void *address)
+{
+    unsigned char state;
+    uintptr_t page = (uintptr_t)address & ~((uintptr_t)sysconf(_SC_PAGESIZE) - 1);
+    return mincore((void *)page, 1, &state) == 0;
+}
+
+struct image *image_gone_from(const void *address)
+{
+    struct image *found = NULL;
+    if ((uintptr_t)address < __atomic_load_n(&mapped_low, __ATOMIC_ACQUIRE) ||
+        (uintptr_t)address >= __atomic_load_n(&mapped_high, __ATOMIC_ACQUIRE))
+        return NULL;
+    pthread_mutex_lock(&mapped_lock);
+    for (unsigned i = 0; i < REMEMBERED && gone[i] && !found; i++)
+        if (image_contains(gone[i], address))
+            found = image_retain(gone[i]);
+    pthread_mutex_unlock(&mapped_lock);
+    if (!found || !is_memory(address))
+        return found;
+    image_release(found);
+    return NULL;
 }
 
 bool image_is_reloadable(const struct image *image, struct error *error)
@@ -414,6 +468,7 @@ void image_close(struct image *image)
         image_set_state(image, IMAGE_HELD, reason_to_stay(image));
         return;
     }
+    remember(image);
     heap_leave(image);
     image->handle = NULL;
     image_unlink(image);

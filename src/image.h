@@ -149,6 +149,9 @@ struct image **image_list_mapped(void);
 
 /* The mapped image of any plugin that the address lies in, retained; NULL if none. */
 struct image *image_of_address(const void *address);
+/* The unmapped image that was at the address, where no memory is since, retained; NULL if none is
+ * remembered. Only what a message says of an image is known of it. */
+struct image *image_gone_from(const void *address);
 /* Another number whenever an image was mapped or unmapped: what an address lies in may have changed. */
 extern unsigned image_mapped_stamp;
 static inline unsigned image_stamp(void)

@@ -87,6 +87,8 @@ struct object *object_push_pointer(lua_State *L, const struct type *type, void *
         image = origin->image;
     else if (value)
         image = found = image_of_address(value);
+    if (value && !image)
+        image = found = image_gone_from(value);
     struct object *object = push_object(L, type, 0, image ? 2 : 1);
     object->address = value;
     object->flags |= OBJECT_POINTER;

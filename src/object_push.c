@@ -13,6 +13,21 @@ const char *object_spell(const struct type *type, char *buffer, size_t size)
     return buffer;
 }
 
+/* A string may be where an image was that has been unloaded. */
+static void push_text(lua_State *L, const char *value, const struct origin *origin)
+{
+    const struct image *image = origin ? origin->image : NULL;
+    bool is_inside = image && image->is_mapped && image_contains(image, value);
+    struct image *gone = is_inside ? NULL : image_gone_from(value);
+    if (gone) {
+        lua_pushfstring(L, "this string belongs to generation %d of plugin '%s', which has been "
+                        "unloaded", (int)gone->generation, gone->source);
+        image_release(gone);
+        luaL_error(L, "%s", lua_tostring(L, -1));
+    }
+    lua_pushstring(L, value);
+}
+
 static void push_pointer(lua_State *L, const struct type *pointer, void *value,
                          const struct origin *origin)
 {
@@ -20,11 +35,13 @@ static void push_pointer(lua_State *L, const struct type *pointer, void *value,
     if (!value)
         lua_pushnil(L);
     else if (pointer->target->is_const && type_is_text(pointer->target))
-        lua_pushstring(L, value);
+        push_text(L, value, origin);
     else if (target->kind != TYPE_FUNCTION)
         object_push_pointer(L, pointer, value, origin);
     else if (!callback_push_function(L, value)) {
         struct image *image = image_of_address(value);
+        if (!image)
+            image = image_gone_from(value);
         call_push_function(L, value, target, image, "function pointer");
         image_release(image);
     }
