@@ -119,6 +119,13 @@ describe("hot.load with cdef", function()
     assert.are.equal(3, plugin.api.add(1, 2))
   end)
 
+  it("knows FILE, which takes Lua's own files", function()
+    local plugin = t.load(t.build("#include <stdio.h>\nint number(FILE *f) { return fileno(f); }", "-g0"),
+      { cdef = "int number(FILE *f);" })
+    assert.are.equal(1, plugin.api.number(io.stdout))
+    assert.error_matches(function() plugin.api.number(hot.new("int[1]")) end, "FILE %* expected, got int%[1%]")
+  end)
+
   it("stands for the new image too", function()
     local plugin = load_bare("int add(int, int);")
     local add = plugin.api.add
@@ -197,6 +204,9 @@ describe("a type expression", function()
     assert.are.equal(32, hot.sizeof(corners))
     assert.are.equal(24, hot.sizeof(plugin.types["point[3]"]))
     assert.are.equal(4, hot.sizeof(plugin.types["enum colour"]))
+    assert.are.equal(10, #plugin.types["point[BLUE]"]())
+    assert.error_matches(function() return plugin.types["int[PINK]"] end, "unknown constant 'PINK'")
+    assert.are.equal(10, #load_bare(declarations).types["point[BLUE]"]())
   end)
 
   it("is refused with the place and the name of what is wrong", function()

@@ -23,6 +23,7 @@ const char *echo(const char *text) { return text; }
 struct opaque *same(struct opaque *o) { return o; }
 void count(void) { static int calls = 40; calls++; limit += calls > 0; file_static++; }
 double sum(pair p) { return p.x + p.y + ratio; }
+float _Complex conjugate(float _Complex z) { return ~z; }
 ]]
 
 local function has(command)
@@ -61,6 +62,7 @@ local function check(path)
   for _, export in ipairs(plugin:exports()) do signatures[export.name] = export.signature end
   assert.are.equal("float half(float x)", signatures.half)
   assert.are.equal("double sum(pair p)", signatures.sum)
+  assert.are.equal("float _Complex conjugate(float _Complex z)", signatures.conjugate)
   assert.are.equal("struct opaque *same(struct opaque *o)", signatures.same)
 end
 

@@ -6,14 +6,19 @@
 #include "error.h"
 #include "types.h"
 
-/* What a name means outside the text itself: "struct point", "size_t", "point". NULL if unknown. */
-typedef const struct type *cdecl_lookup(void *context, const char *name);
+/* What names mean outside the text itself. */
+struct cdecl_lookup {
+    /* "struct point", "size_t", "point"; NULL if unknown. */
+    const struct type *(*type)(void *context, const char *name);
+    /* An enumerator; false if unknown. */
+    bool (*constant)(void *context, const char *name, int64_t *value);
+};
 
 struct declarations;         /* what a text declared: functions, variables, types, enumerators */
 
-/* Parse `text` into `table`. On a mistake NULL, and error says line, column and what was expected. */
-struct declarations *cdecl_parse(struct types *table, const char *text, cdecl_lookup *lookup,
-                                 void *context, struct error *error);
+/* Parse `text` into `table`; `lookup` may be NULL. On a mistake NULL, and error says line, column and what was expected. */
+struct declarations *cdecl_parse(struct types *table, const char *text,
+                                 const struct cdecl_lookup *lookup, void *context, struct error *error);
 void cdecl_free(struct declarations *declarations);
 
 /* The type of a declared function or variable, NULL if the text has none of that name. */
@@ -25,8 +30,8 @@ bool cdecl_enumerator(const struct declarations *declarations, const char *name,
 const char *cdecl_symbol_at(const struct declarations *declarations, size_t i, const struct type **type);
 
 /* A C type expression: "int[4]", "struct point *[4]", "const char *", "int (*)(int, double)". */
-const struct type *cdecl_parse_type(struct types *table, const char *text, cdecl_lookup *lookup,
-                                    void *context, struct error *error);
+const struct type *cdecl_parse_type(struct types *table, const char *text,
+                                    const struct cdecl_lookup *lookup, void *context, struct error *error);
 
 /* Write a declaration of `name` ("" for an abstract one) with that type as C spells it:
  * "int add(int a, int b)", "const char *names[4]", "struct point". Parameter names are kept where

@@ -265,14 +265,14 @@ static bool is_defined_below(struct parser *parser, enum type_kind kind, const c
     return is_found;
 }
 
-static const struct type *find_tag(struct parser *parser, enum type_kind kind, const char *tag)
+const struct type *body_find_tag(struct parser *parser, enum type_kind kind, const char *tag)
 {
     char key[300];
     snprintf(key, sizeof key, "%s %s", keyword_of(kind), tag);
     struct name *name = names_find(parser->declarations, NAME_TYPE, key);
     if (name)
         return name->type;
-    const struct type *type = parser->lookup ? parser->lookup(parser->context, key) : NULL;
+    const struct type *type = parser->lookup ? parser->lookup->type(parser->context, key) : NULL;
     if (type && !is_defined_below(parser, kind, tag))
         return type;
     return names_add(parser->declarations, NAME_TYPE, key,
@@ -317,7 +317,7 @@ const struct type *body_parse(struct parser *parser, enum type_kind kind)
         token_fail_expected(parser, "a tag or '{'");
     specifier_parse_attributes(parser, &attributes);
     if (!token_is(parser, "{") && tag)
-        return find_tag(parser, kind, tag);
+        return body_find_tag(parser, kind, tag);
     struct name *name = claim_tag(parser, kind, &token, tag);
     if (parser->has_failed)
         return add_incomplete(parser, kind, tag);

@@ -32,7 +32,7 @@ struct parser {
     int parameter_depth;     /* how many lists of parameters this is in */
     struct types *table;
     struct declarations *declarations;
-    cdecl_lookup *lookup;
+    const struct cdecl_lookup *lookup;   /* NULL: none */
     void *context;
     struct error *error;
 };
@@ -116,6 +116,8 @@ const struct type *specifier_align(struct types *table, const struct type *type,
 
 /* The rest of a struct, union or enum specifier after its keyword. */
 const struct type *body_parse(struct parser *parser, enum type_kind kind);
+/* The struct, union or enum of that tag; an incomplete one where none is known. */
+const struct type *body_find_tag(struct parser *parser, enum type_kind kind, const char *tag);
 
 struct member {
     struct token token;      /* where its name stands */

@@ -78,6 +78,8 @@ static const struct type *find_known(struct parser *parser, const char *name)
             const struct type *type = types_basic(parser->table, known_names[i].spelling);
             return types_aliased(parser->table, type, name);
         }
+    if (strcmp(name, "FILE") == 0)
+        return types_aliased(parser->table, body_find_tag(parser, TYPE_STRUCT, "_IO_FILE"), name);
     if (strcmp(name, "va_list") == 0 || strcmp(name, "__builtin_va_list") == 0) {
         struct type *type = types_add(parser->table, TYPE_UNSUPPORTED);
         type->name = types_string(parser->table, name);
@@ -101,7 +103,7 @@ static const struct type *find_named(struct parser *parser)
     const struct name *name = names_find(parser->declarations, NAME_TYPE, text);
     if (name)
         return name->type;
-    const struct type *type = parser->lookup ? parser->lookup(parser->context, text) : NULL;
+    const struct type *type = parser->lookup ? parser->lookup->type(parser->context, text) : NULL;
     return type ? type : find_known(parser, text);
 }
 

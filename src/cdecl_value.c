@@ -96,12 +96,12 @@ static struct value parse_enumerator(struct parser *parser)
     struct token token = parser->here.token;
     const char *text = token_take_name(parser, "a constant");
     const struct name *name = names_find(parser->declarations, NAME_ENUMERATOR, text);
-    if (!name) {
+    const struct cdecl_lookup *lookup = parser->lookup;
+    int64_t value = name ? name->value : 0;
+    if (!name && !(lookup && lookup->constant(parser->context, text, &value)))
         token_fail_at(parser, &token, "unknown constant '%s'", text);
-        return make_int(0);
-    }
-    bool is_int = name->value >= INT32_MIN && name->value <= INT32_MAX;
-    return make_value((uint64_t)name->value, false, is_int ? 4 : 8);
+    bool is_int = value >= INT32_MIN && value <= INT32_MAX;
+    return make_value((uint64_t)value, false, is_int ? 4 : 8);
 }
 
 static struct value parse_cast(struct parser *parser);

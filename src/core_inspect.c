@@ -364,7 +364,7 @@ static int l_inspect_named(lua_State *L)
         lua_pushliteral(L, "variable");
         return 2;
     }
-    const struct type *type = image_lookup_type(image, name);
+    const struct type *type = image_named_type(image, name);
     if (!type)
         return 0;
     push_type(L, type);
@@ -376,7 +376,7 @@ static int l_inspect_named(lua_State *L)
 static int l_inspect_type(lua_State *L)
 {
     struct image *image = core_check_image(L, 1);
-    const struct type *type = image_lookup_type(image, luaL_checkstring(L, 2));
+    const struct type *type = image_named_type(image, luaL_checkstring(L, 2));
     if (!type)
         return 0;
     push_type(L, type);

@@ -419,7 +419,7 @@ static int l_matches_declaration(lua_State *L)
     const struct type *type = symbol ? symbol_type(image, symbol, &error) : NULL;
     struct declarations *declared = NULL;
     if (type)
-        declared = cdecl_parse(image->types, lua_tostring(L, -1), image_lookup_type, image, &error);
+        declared = cdecl_parse(image->types, lua_tostring(L, -1), &image_names, image, &error);
     const struct type *wanted = declared ? cdecl_symbol(declared, name) : NULL;
     bool same = wanted && types_same(type, wanted);
     cdecl_free(declared);

@@ -109,8 +109,11 @@ static const struct type *read_basic(const struct die *die)
         return basic_or_unsupported(die, spelling_of_float(name, (uint64_t)size), name,
                                     (uint64_t)size, "a floating point number that Lua has not");
     case DW_ATE_complex_float:
-        return basic_or_unsupported(die, spelling_of_complex(name, (uint64_t)size), name,
-                                    (uint64_t)size, "a complex number that Lua has not");
+        spelling = spelling_of_complex(name, (uint64_t)size);
+        if (name && spelling && strcmp(name, "complex") == 0)    /* clang's name for all of them */
+            name = spelling;
+        return basic_or_unsupported(die, spelling, name, (uint64_t)size,
+                                    "a complex number that Lua has not");
     case DW_ATE_decimal_float:
         reason = "a decimal floating point number";
         break;

@@ -324,7 +324,7 @@ bool image_read_types(struct image *image, const struct image_options *options, 
     }
     if (!options->cdef)
         return true;
-    image->declarations = cdecl_parse(image->types, options->cdef, image_lookup_type, image, error);
+    image->declarations = cdecl_parse(image->types, options->cdef, &image_names, image, error);
     if (image->declarations)
         return true;
     return error_set_stage(error, "bind", "%s: cdef: %s", image->source, strdupa(error->text));

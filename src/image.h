@@ -7,6 +7,7 @@
 #include "error.h"
 #include "types.h"
 
+struct cdecl_lookup;
 struct debuginfo;
 struct declarations;
 struct export;
@@ -132,9 +133,11 @@ const struct variable *image_variables(struct image *image, size_t *count);
 
 /* Types and enumerators by name, from cdef first, then the debug info. */
 const struct type *image_type(struct image *image, const char *expression, struct error *error);
-/* The named types alone ("struct point", "size_t"); `context` is the image: a cdecl_lookup. */
-const struct type *image_lookup_type(void *context, const char *name);
+/* The named types alone ("struct point", "size_t"). */
+const struct type *image_named_type(struct image *image, const char *name);
 bool image_enumerator(struct image *image, const char *name, int64_t *value);
+/* Both, for C declarations; the context is the image. */
+extern const struct cdecl_lookup image_names;
 
 /* Is the address inside this image's mapping? */
 static inline bool image_contains(const struct image *image, const void *address)

@@ -188,9 +188,8 @@ const struct variable *image_variables(struct image *image, size_t *count)
     return known->list;
 }
 
-const struct type *image_lookup_type(void *context, const char *name)
+const struct type *image_named_type(struct image *image, const char *name)
 {
-    struct image *image = context;
     const struct type *type = NULL;
     if (image->declarations)
         type = cdecl_type(image->declarations, name);
@@ -201,10 +200,10 @@ const struct type *image_lookup_type(void *context, const char *name)
 
 const struct type *image_type(struct image *image, const char *expression, struct error *error)
 {
-    const struct type *type = image_lookup_type(image, expression);
+    const struct type *type = image_named_type(image, expression);
     if (type)
         return type;
-    return cdecl_parse_type(image->types, expression, image_lookup_type, image, error);
+    return cdecl_parse_type(image->types, expression, &image_names, image, error);
 }
 
 bool image_enumerator(struct image *image, const char *name, int64_t *value)
@@ -213,3 +212,15 @@ bool image_enumerator(struct image *image, const char *name, int64_t *value)
         return true;
     return image->debug && debuginfo_enumerator(image->debug, name, value);
 }
+
+static const struct type *look_up_type(void *image, const char *name)
+{
+    return image_named_type(image, name);
+}
+
+static bool look_up_constant(void *image, const char *name, int64_t *value)
+{
+    return image_enumerator(image, name, value);
+}
+
+const struct cdecl_lookup image_names = {look_up_type, look_up_constant};
