@@ -124,6 +124,8 @@ describe("hot.inspect", function()
   it("says why a function cannot be called", function()
     local odd = hot.inspect(t.build "__int128 f(__int128 x) { return x; }")
     assert.matches("__int128", odd.functions.f.reason)
+    odd = hot.inspect(t.build "typedef int four __attribute__((vector_size(16))); four f(four x) { return x; }")
+    assert.are.equal("'f' cannot be called: 'four' is not supported: a vector", odd.functions.f.reason)
   end)
 
   it("raises on what is no library", function()

@@ -34,6 +34,16 @@ static void *refuse(const struct type *type, const char *why, struct error *erro
     return NULL;
 }
 
+/* A type without a name would be spelled as its reason. */
+static void *refuse_unsupported(const struct type *type, const struct type *plain, struct error *error)
+{
+    char name[256];
+    if (!type->alias && !plain->name)
+        return error_set(error, "a type is not supported: %s", plain->reason), NULL;
+    cdecl_print(name, sizeof name, type, "");
+    return error_set(error, "'%s' is not supported: %s", name, plain->reason), NULL;
+}
+
 /* Scalars ------------------------------------------------------------------------------------ */
 
 static ffi_type *integer_of(uint64_t size, bool is_signed)
@@ -259,7 +269,7 @@ ffi_type *native_type(struct native_types **list, const struct type *type, struc
 {
     const struct type *plain = type_complete(type->plain);
     if (plain->kind == TYPE_UNSUPPORTED)
-        return refuse(type, plain->reason, error);
+        return refuse_unsupported(type, plain, error);
     if (plain->kind == TYPE_STRUCT || plain->kind == TYPE_UNION)
         return aggregate_of(list, type, plain, error);
     ffi_type *scalar = scalar_of(plain);

@@ -245,10 +245,12 @@ static bool copy_record(struct fill *fill, int index, const struct type *record,
     struct object *object = object_test(fill->L, index);
     char name[256], other[256];
     const struct type *source = object ? object->class->record : NULL;
-    if (!source || (source != record && !types_same(source, record)))
-        return error_set(fill->error, "%s expected, got %s%s", object_spell(record, name, sizeof name),
-                         object_name_of(fill->L, index, other, sizeof other),
-                         strcmp(name, other) == 0 && object ? " of another layout" : "");
+    if (!source || (source != record && !types_same(source, record))) {
+        object_spell(record, name, sizeof name);
+        const char *given = object_name_of(fill->L, index, other, sizeof other);
+        return error_set(fill->error, "%s expected, got %s%s", name, given,
+                         strcmp(name, given) == 0 ? " of another layout" : "");
+    }
     memmove(address, object_base(fill->L, index, object), record->size);
     return true;
 }

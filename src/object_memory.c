@@ -44,7 +44,7 @@ static uint64_t check_length(lua_State *L, int index)
     return (uint64_t)length;
 }
 
-/* hot.string(pointer [, length]) */
+/* hot.string(pointer [, length]): without a length up to the first zero */
 static int l_string(lua_State *L)
 {
     if (lua_type(L, 1) == LUA_TSTRING) {
@@ -65,6 +65,8 @@ static int l_string(lua_State *L)
     const struct object *object = object_test(L, 1);
     const struct type *element = object ? object->class->element : NULL;
     bool is_bytes = element && element->plain->kind == TYPE_INT && element->plain->size == 1;
+    if (!object || (element && element->plain->kind == TYPE_VOID))
+        is_bytes = true;                 /* nothing is known of it: take the caller's word */
     luaL_argcheck(L, is_bytes, 1, "not a pointer to characters: give the length too");
     size_t room = span.size < PTRDIFF_MAX ? span.size : PTRDIFF_MAX;
     lua_pushlstring(L, span.start, strnlen(span.start, room));

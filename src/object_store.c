@@ -9,15 +9,31 @@
 #include <math.h>
 #include <stdio.h>
 
+/* As luaL_typeerror says it. */
+static const char *name_of_plain(lua_State *L, int index, char *buffer, size_t size)
+{
+    const char *name = luaL_typename(L, index);
+    int top = lua_gettop(L);
+    if (lua_type(L, index) == LUA_TLIGHTUSERDATA)
+        name = "light userdata";
+    else if (lua_type(L, index) == LUA_TUSERDATA && luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+        name = lua_tostring(L, -1);
+    snprintf(buffer, size, "%s", name);
+    lua_settop(L, top);
+    return buffer;
+}
+
 const char *object_name_of(lua_State *L, int index, char *buffer, size_t size)
 {
     const struct object *object = object_test(L, index);
     if (!object)
-        return lua_type(L, index) == LUA_TNONE ? "no value" : luaL_typename(L, index);
-    bool is_const = object->flags & OBJECT_CONST;
+        return name_of_plain(L, index, buffer, size);
+    const struct type *type = object->class->type;
+    bool says_so = type->kind == TYPE_ARRAY && type->target->is_const;
+    bool is_const = object->flags & OBJECT_CONST && !says_so;
     snprintf(buffer, size, "%s", is_const ? "const " : "");
     size_t used = strlen(buffer);
-    object_spell(object->class->type, buffer + used, size - used);
+    object_spell(type, buffer + used, size - used);
     return buffer;
 }
 
@@ -291,12 +307,13 @@ static bool store_literal(lua_State *L, int index, const struct type *pointer, v
         return type_expected(L, index, pointer, error);
     bool is_one = is_record && !is_list_of(L, index, target);
     size_t count = is_one ? 1 : lua_rawlen(L, index);
-    struct object *object = object_push_owned(L, target, target->size * count);
+    uint64_t flexible = is_one ? object_flexible_size(L, index, target) : 0;
+    struct object *object = object_push_owned(L, target, target->size * count + flexible);
     ++*pushed;
     *address = object->address;
     struct fill fill = {L, plugin, pushed, error};
     if (is_one)
-        return object_fill_record(&fill, index, target, object->address, target->size);
+        return object_fill_record(&fill, index, target, object->address, target->size + flexible);
     return object_fill_list(&fill, index, target, object->address, count);
 }
 
@@ -351,6 +368,8 @@ static bool store_pointer(lua_State *L, int index, const struct type *type, void
         return is_bytes(target) ? refuse_literal(pointer, "string", error)
                                 : type_expected(L, index, type, error);
     case LUA_TTABLE:
+        if (is_function)
+            return type_expected(L, index, type, error);
         if (target->is_const)
             return store_literal(L, index, pointer, address, plugin, pushed, error);
         return refuse_literal(pointer, "table", error);

@@ -110,15 +110,22 @@ static bool can_be_made(const struct type *plain)
            plain->kind != TYPE_UNSUPPORTED;
 }
 
-/* Is the single initialiser at index a whole value, rather than the first of the parts? */
+static bool is_named_alike(const struct type *a, const struct type *b)
+{
+    return a->kind == b->kind && a->name && b->name && strcmp(a->name, b->name) == 0;
+}
+
+/* Is the single initialiser at index a whole value, rather than the first of the parts? One of another
+ * layout is, too, to be refused as such. */
 static bool is_whole(lua_State *L, int index, const struct type *plain)
 {
     const struct object *object = object_test(L, index);
     if (plain->kind == TYPE_ARRAY)
         return lua_istable(L, index) || lua_type(L, index) == LUA_TSTRING ||
                (object && object->class->type->kind == TYPE_ARRAY);
-    return lua_istable(L, index) || (object && object->class->record &&
-                                     types_same(object->class->record, plain));
+    const struct type *record = object ? object->class->record : NULL;
+    return lua_istable(L, index) ||
+           (record && (is_named_alike(record, plain) || types_same(record, plain)));
 }
 
 /* Leave one initialiser at index: several ones, or parts without a table, become a table. */
@@ -169,6 +176,21 @@ static void push_new_pointer(lua_State *L, const struct type *type, int index)
     object_push_pointer(L, type, value, &origin);
 }
 
+/* The array that the initialiser at index makes of `element[]`, as in C: int list[] = { 1, 2 }. */
+static const struct type *bounded(lua_State *L, int index, const struct type *array)
+{
+    const struct type *element = type_plain(array->target);
+    uint64_t count = 0;
+    if (lua_istable(L, index)) {
+        count = lua_rawlen(L, index);
+        count += lua_rawgeti(L, index, 0) != LUA_TNIL;
+        lua_pop(L, 1);
+    } else if (lua_type(L, index) == LUA_TSTRING && element->kind == TYPE_INT && element->size == 1) {
+        count = lua_rawlen(L, index) + 1;
+    }
+    return count > 0 ? type_plain(types_array_of(array->table, array->target, count)) : array;
+}
+
 /* Push a new object of the type, initialised from the values at `index` and above. [-0 +1] */
 static int push_new(lua_State *L, const struct type *type, int index)
 {
@@ -176,6 +198,10 @@ static int push_new(lua_State *L, const struct type *type, int index)
     struct error error = {0};
     char name[256];
     int pushed = 0;
+    if (plain->kind == TYPE_ARRAY && plain->is_flexible) {
+        pack_initialisers(L, index, plain);
+        type = plain = bounded(L, index, plain);
+    }
     if (!can_be_made(plain))
         return luaL_error(L, "cannot make an object of '%s': %s", object_spell(type, name, sizeof name),
                           plain->reason ? plain->reason : "its size is not known");
