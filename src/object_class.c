@@ -294,12 +294,16 @@ static struct class *make_class(lua_State *L, const struct type *type)
         {"__len", object_length}, {NULL, NULL},
     };
     char name[256];
-    lua_createtable(L, 1, 9);
+    lua_createtable(L, 1, 10);
     struct class *class = push_reference(L, sizeof *class, release_class);
     describe_class(class, type);
     types_retain(type->table);
     lua_rawseti(L, -2, 1);
     luaL_setfuncs(L, methods, 0);
+    if (type->kind == TYPE_POINTER && type->target->plain->kind == TYPE_FUNCTION) {
+        lua_pushcfunction(L, object_call);
+        lua_setfield(L, -2, "__call");
+    }
     lua_pushstring(L, object_spell(type, name, sizeof name));
     lua_pushvalue(L, -1);
     lua_setfield(L, -3, "__name");

@@ -274,3 +274,15 @@ int object_equal(lua_State *L)
     lua_pushboolean(L, is_equal && refer_alike(a, b));
     return 1;
 }
+
+/* The place of a function pointer: the function that it has now is called. */
+int object_call(lua_State *L)
+{
+    struct object *object = own_object(L);
+    object_base(L, 1, object);
+    struct origin origin = {.image = object->image};
+    object_push(L, object->class->type, &object->address, &origin, false);
+    lua_replace(L, 1);
+    lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+    return lua_gettop(L);
+}

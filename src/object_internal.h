@@ -201,6 +201,7 @@ void object_keep_copied(lua_State *L, int index, int source);
 int object_index(lua_State *L);          /* object_index.c: metamethods */
 int object_newindex(lua_State *L);
 int object_length(lua_State *L);
+int object_call(lua_State *L);           /* of pointers to functions alone */
 int object_pairs(lua_State *L);
 int object_equal(lua_State *L);
 int object_tostring(lua_State *L);       /* object_text.c */

@@ -128,10 +128,20 @@ static int l_address(lua_State *L)
 
 /* Casts -------------------------------------------------------------------------------------- */
 
+/* Replace an object that holds a number by that number. */
+static void unbox(lua_State *L, int index)
+{
+    struct object *object = object_test(L, index);
+    enum scalar scalar = object ? object_scalar_of(object->class->type) : SCALAR_OTHER;
+    if (scalar != SCALAR_OTHER && object_push_scalar(L, scalar, object_base(L, index, object)))
+        lua_replace(L, index);
+}
+
 /* The number that C would convert: of a pointer its address. */
 static bool take_number(lua_State *L, int index, lua_Integer *integer, lua_Number *number)
 {
     const void *address;
+    unbox(L, index);
     if (lua_isboolean(L, index))
         *integer = lua_toboolean(L, index);
     else if (lua_isinteger(L, index))

@@ -33,6 +33,9 @@ M.callback = core.callback
 --- Opens a library with the bare dynamic loader: no copy, no reload. Raises when it cannot.
 --- @return table lib with `:symbol(name) -> address | nil` and `:close()`
 function M.open(path)
+  if type(path) ~= "string" then
+    error(("bad argument #1 to 'open' (string expected, got %s)"):format(path == nil and "no value" or type(path)), 2)
+  end
   local library, message = core.open_library(path)
   if not library then error(message, 2) end
   return library
