@@ -228,6 +228,25 @@ describe("hotlua stubs", function()
     assert.matches("@param each %(fun%(a1: hotlua.object%?, a2: [%w_]+%.point%): integer%)%?", text)
   end)
 
+  it("says what may be given for a pointer", function()
+    local text = run("stubs " .. quote(t.build [[
+      struct s { int x; };
+      void give(const char *a, const unsigned char *b, const void *c, const int *d, const char *const *e,
+                const struct s *f, char *g, void *h, int *i, const int (*j)[3]) {}
+      const unsigned char *bytes(void) { return 0; }
+    ]]))
+    for _, line in ipairs {
+      "a string? # const char *", "b hotlua.object|string|table|nil # const unsigned char *",
+      "c hotlua.object|string|nil # const void *", "d hotlua.object|table|nil # const int *",
+      "e hotlua.object|table|nil # const char *const *", "g hotlua.object? # char *", "h hotlua.object? # void *",
+      "i hotlua.object? # int *", "j hotlua.object|table|nil # const int (*)[3]",
+    } do
+      assert.is_truthy(text:find("\n---@param " .. line .. "\n", 1, true), line .. " is not in\n" .. text)
+    end
+    assert.matches("@param f [%w_]+%.s|table|nil # const struct s %*\n", text)
+    assert.matches("@return hotlua.object%? # const unsigned char %*\n", text)
+  end)
+
   it("writes those of hotlua itself", function()
     local text, status = run "stubs --hotlua"
     assert.are.equal(0, status)

@@ -112,7 +112,7 @@ static void set_parts(lua_State *L, const struct type *type, int depth)
     set_string(L, "kind", kind_name(plain));
     set_string(L, "alias", type->alias);
     set_flag(L, "const", type->is_const);
-    set_flag(L, "char", plain->is_char);
+    set_flag(L, "char", plain->is_char && strcmp(plain->name, "char") == 0);
     if (has_tag(plain))
         set_string(L, "tag", plain->name);
     if (!plain->is_lazy && plain->size > 0)

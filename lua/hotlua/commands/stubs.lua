@@ -56,15 +56,21 @@ function Writer:callback(shape)
   return "(" .. text .. ")"
 end
 
+-- What Lua may give for a pointer besides an object, where C promises not to write.
+local function literals(target)
+  local is_bytes = target.kind == "int" and target.size == 1
+  if target.kind == "void" then return "|string" end
+  return is_bytes and "|string|table" or "|table"
+end
+
 function Writer:pointer(shape, place)
   local target = shape.target
   if not target then return "hotlua.object?" end
   if target.char and target.const then return "string?" end
   if target.kind == "function" then return self:callback(target) .. "?" end
-  local class = (target.kind == "struct" or target.kind == "union") and self:class(target.tag)
-  if not class and place == "argument" then return "hotlua.object|string|nil" end
-  if not class then return "hotlua.object?" end
-  if place == "argument" and target.const then return class .. "|table|nil" end
+  local is_record = target.kind == "struct" or target.kind == "union"
+  local class = is_record and self:class(target.tag) or "hotlua.object"
+  if place == "argument" and target.const then return class .. literals(target) .. "|nil" end
   return class .. "?"
 end
 
