@@ -228,6 +228,33 @@ describe("an array", function()
     assert.are.equal("abc", hot.string(hot.cast("void *", hot.new("char[4]", "abc"))))
   end)
 
+  it("or a struct, told apart by the depth of the braces and the names", function()
+    local given = t.load([[
+      struct point { int x, y; };
+      struct box { struct point low, high; };
+      struct named { char name[4]; int value; };
+      struct list { int items[3]; };
+      int area(const struct box *b, int n) { int s = 0; for (; n--; b++)
+        s += (b->high.x - b->low.x) * (b->high.y - b->low.y); return s; }
+      int value(const struct named *l, int n) { int s = 0; for (; n--; l++) s += l->value + l->name[0]; return s; }
+      int total(const struct list *l, int n) { int s = 0; for (; n--; l++) s += l->items[0] + l->items[2]; return s; }
+    ]], { watch = false })
+    local area, value, total, point = given.api.area, given.api.value, given.api.total, given.types.point
+    assert.are.equal(6, area({ { 1, 1 }, { 3, 4 } }, 1))
+    assert.are.equal(6, area({ { x = 1, y = 1 }, { x = 3, y = 4 } }, 1))
+    assert.are.equal(6, area({ low = { 1, 1 }, high = { 3, 4 } }, 1))
+    assert.are.equal(6, area({ point(1, 1), point(3, 4) }, 1))
+    assert.are.equal(7, area({ { { 1, 1 }, { 3, 4 } }, { { 0, 0 }, { 1, 1 } } }, 2))
+    assert.are.equal(7, area({ { point(1, 1), point(3, 4) }, { { 0, 0 }, { 1, 1 } } }, 2))
+    assert.are.equal(7, area({ { low = { 1, 1 }, high = { 3, 4 } }, { high = { 1, 1 } } }, 2))
+    assert.are.equal(98, value({ "a", 1 }, 1))
+    assert.are.equal(98, value({ { 97 }, 1 }, 1))
+    assert.are.equal(198, value({ { "a", 1 }, { "b", 2 } }, 2))
+    assert.are.equal(4, total({ { 1, 2, 3 } }, 1))
+    assert.are.equal(9, total({ { { 1, 2, 3 } }, { { 4, 5, 1 } } }, 2))
+    assert.are.equal(9, total({ { items = { 1, 2, 3 } }, { items = { 4, 5, 1 } } }, 2))
+  end)
+
   it("without a bound has that of its initialiser, as in C", function()
     local list, text = hot.new("int[]", { 1, 2, 3 }), hot.new("char[]", "abc")
     assert.are.same({ 3, 3, 4 }, { #list, list[2], #text })

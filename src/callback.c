@@ -434,6 +434,8 @@ void callback_open(lua_State *L)
         lua_setfield(L, -2, "__index");
         lua_pushcfunction(L, l_tostring);
         lua_setfield(L, -2, "__tostring");
+        lua_pushliteral(L, "callback");
+        lua_setfield(L, -2, "__name");
     }
     lua_pop(L, 1);
     lua_pushcfunction(L, l_callback);

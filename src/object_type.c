@@ -366,6 +366,8 @@ void object_open_types(lua_State *L)
         luaL_setfuncs(L, methods, 0);
         lua_pushboolean(L, false);
         lua_setfield(L, -2, "__metatable");
+        lua_pushliteral(L, "C type");
+        lua_setfield(L, -2, "__name");
         new_table(L, &objects_key, "v");
         lua_newtable(L);
         lua_rawsetp(L, LUA_REGISTRYINDEX, &expressions_key);
