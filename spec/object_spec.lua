@@ -551,6 +551,27 @@ describe("hot's functions for memory and types", function()
     refused("bad argument #1 to 'length2' %(", api.length2, types.word())
   end)
 
+  it("structs of uncommon alignment go by value, or are refused", function()
+    local aligned = t.load([[
+      typedef struct { long a; } __attribute__((aligned(16))) half;
+      typedef struct { char a; _Alignas(16) char b; } both;
+      typedef struct { long a; } __attribute__((aligned(32))) wide;
+      long first(int p, half x, int q) { return x.a * 100 + p * 10 + q; }
+      long second(int p, both x, int q) { return x.b * 100 + p * 10 + q; }
+      long third(int p, wide x, int q) { return x.a * 100 + p * 10 + q; }
+      wide make(void) { return (wide){ 7 }; }
+      long call_first(long (*f)(half, int)) { return f((half){ 7 }, 2); }
+      long call_second(long (*f)(both, int)) { return f((both){ 1, 7 }, 2); }
+      long by_pointer(const wide *x) { return x->a; }
+    ]], { watch = false }).api
+    assert.are.same({ 712, 712 }, { aligned.first(1, { 7 }, 2), aligned.second(1, { 0, 7 }, 2) })
+    assert.are.equal(72, aligned.call_second(function(x, q) return x.b * 10 + q end))
+    refused("argument #1: half of it is padding", aligned.call_first, function(x, q) return x.a * 10 + q end)
+    refused("'wide' is aligned to more than 16 bytes", aligned.third, 1, { 7 }, 2)
+    refused("'wide' is aligned to more than 16 bytes", aligned.make)
+    assert.are.equal(7, aligned.by_pointer { 7 })
+  end)
+
   it("a struct of a long double goes by value, and where C has none says so", function()
     local extended = t.load([[
       struct alone { struct { long double q; } inner; };

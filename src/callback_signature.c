@@ -190,6 +190,19 @@ static bool is_same_description(const ffi_cif *a, const ffi_cif *b)
     return same;
 }
 
+/* The second eight bytes of the struct are padding, and libffi's closures take a register for them that the
+ * caller does not: what comes behind would be read from the wrong ones. */
+static bool ends_in_padding(const ffi_type *type)
+{
+    size_t end = 0;
+    if (type->type != FFI_TYPE_STRUCT || type->size != 2 * WORD)
+        return false;
+    for (size_t i = 0; type->elements[i]; i++)
+        end = (end + type->elements[i]->alignment - 1) / type->elements[i]->alignment *
+              type->elements[i]->alignment + type->elements[i]->size;
+    return end <= WORD;
+}
+
 static struct description *describe(const struct type *type, struct error *error)
 {
     struct description *made = memory_take(sizeof *made + type->count * sizeof *made->arguments);
@@ -198,6 +211,8 @@ static struct description *describe(const struct type *type, struct error *error
     for (uint64_t i = 0; ok && i < type->count; i++) {
         made->arguments[i] = native_type(&made->natives, type->parameters[i].type, error);
         ok = made->arguments[i] != NULL;
+        if (ok && ends_in_padding(made->arguments[i]))
+            ok = error_set(error, "a callback cannot take its argument #%d: half of it is padding", (int)i + 1);
     }
     if (ok && ffi_prep_cif(&made->cif, FFI_DEFAULT_ABI, (unsigned)type->count, result,
                            made->arguments) == FFI_OK)

@@ -11,6 +11,9 @@
  * them. */
 enum { LARGEST_IN_REGISTERS = 64 };
 
+/* What libffi aligns the stack to. */
+enum { LARGEST_ALIGNMENT = 16 };
+
 struct native_types {
     struct native_types *next;
     ffi_type type;
@@ -241,6 +244,9 @@ static ffi_type *aggregate_of(struct native_types **list, const struct type *typ
         return refuse(type, "is incomplete: it cannot be passed by value", error);
     if (plain->size == 0)
         return refuse(type, "is empty: it cannot be passed by value", error);
+    if (plain->align > LARGEST_ALIGNMENT)
+        return refuse(type, "is aligned to more than 16 bytes: it cannot be passed by value; pass a "
+                      "pointer", error);
     if (!is_large)
         add_leaves(&leaves, plain, 0);
     if (leaves.refused)
