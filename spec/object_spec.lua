@@ -420,6 +420,24 @@ describe("a pointer", function()
     assert.are.equal(0, api.total(nil))
   end)
 
+  it("that C gives back keeps the argument alive into which it leads", function()
+    local search = t.load([[
+      char *skip(int n, char *text) { return text + n; }
+      const void *const_skip(int n, const void *text) { return (const char *)text + n; }
+    ]], { watch = false }).api
+    local long = ("x"):rep(100)
+    local found = search.skip(2, hot.new("char[100]", long))
+    local inside = search.skip(3, hot.new("struct { int i; char text[100]; }", { 0, long }).text)
+    local string = search.const_skip(4, long .. tostring(#long))
+    collectgarbage()
+    collectgarbage()
+    local others = {}
+    for i = 1, 1000 do others[i] = hot.new("char[100]", ("y"):rep(100)) .. i end
+    assert.are.equal(long:sub(3), hot.string(found, 98))
+    assert.are.equal(long:sub(4), hot.string(inside, 97))
+    assert.are.equal(long:sub(5) .. "100", hot.string(string, 99))
+  end)
+
   it("keeps the owner of the memory alive", function()
     local corner, weights
     do

@@ -235,6 +235,11 @@ int call_push_result(lua_State *L, const struct signature *signature, struct ima
         break;
     }
     struct origin origin = {.image = image};
+    void *pointer = NULL;
+    if (type_complete(signature->result_type->plain)->kind == TYPE_POINTER)
+        memcpy(&pointer, memory, sizeof pointer);
+    if (pointer && object_push_owner(L, pointer))      /* strchr(buffer, c) */
+        origin.owner = lua_gettop(L);
     object_push(L, signature->result_type, memory, &origin, true);
     return 1;
 }

@@ -43,6 +43,10 @@ bool object_pointer(lua_State *L, int index, const struct type *type, void **poi
 void object_assign(lua_State *L, int index, const struct type *type, void *address,
                    const struct origin *origin, const char *what);
 
+/* Push the string or object on the stack, or the owner of one there, whose memory the address lies in.
+ * False: there is none, nothing is pushed. */
+bool object_push_owner(lua_State *L, const void *address);
+
 /* Push a type object (callable, sizeof). [-0 +1] */
 void object_push_type(lua_State *L, const struct type *type);
 /* The type of the type object or C type expression at index; raises if it is neither. */

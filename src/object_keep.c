@@ -292,6 +292,34 @@ void object_push_pinned(lua_State *L, const void *value)
     }
 }
 
+/* Is the value a string or owned object whose memory the address lies in, or just behind? */
+static bool holds(lua_State *L, int index, uintptr_t address)
+{
+    const struct object *object = object_test(L, index);
+    if (object ? !(object->flags & OBJECT_OWNED) : lua_type(L, index) != LUA_TSTRING)
+        return false;
+    struct range range = range_of(L, index);
+    return address >= range.start && address <= range.end;
+}
+
+bool object_push_owner(lua_State *L, const void *address)
+{
+    int top = lua_gettop(L);
+    for (int i = top; i > 0; i--) {
+        const struct object *object = object_test(L, i);
+        if (object && !(object->flags & OBJECT_OWNED))
+            lua_getiuservalue(L, i, 1);
+        else if (object || lua_type(L, i) == LUA_TSTRING)
+            lua_pushvalue(L, i);
+        else
+            continue;
+        if (holds(L, -1, (uintptr_t)address))
+            return true;
+        lua_settop(L, top);
+    }
+    return false;
+}
+
 /* Assigning ---------------------------------------------------------------------------------- */
 
 /* Keep the root of the value on top, if it has one. [-1 +0] */
