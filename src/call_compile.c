@@ -168,14 +168,34 @@ static void publish(struct export *export, struct signature *signature, char *re
     slot_unlock();
 }
 
+static struct signature *compile_locked(const struct type *type, struct error *error)
+{
+    types_lock(type->table);
+    struct signature *signature = compile(type_complete(type->plain), error);
+    types_unlock(type->table);
+    return signature;
+}
+
+bool call_is_possible(const struct export *export, struct error *error)
+{
+    struct error why = {0};
+    struct signature *signature = export->signature ? NULL : compile_locked(export->type, &why);
+    bool is_possible = export->signature || signature;
+    call_free(signature);
+    if (is_possible)
+        return true;
+    char *text = format_refusal(export, why.text);
+    error_set(error, "%s", text);
+    free(text);
+    return false;
+}
+
 void call_compile(struct export *export)
 {
     struct error error = {0};
     if (export->signature || export->refusal)
         return;
-    types_lock(export->type->table);
-    struct signature *signature = compile(type_complete(export->type->plain), &error);
-    types_unlock(export->type->table);
+    struct signature *signature = compile_locked(export->type, &error);
     publish(export, signature, signature ? NULL : format_refusal(export, error.text));
 }
 

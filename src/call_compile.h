@@ -7,6 +7,8 @@
 /* Choose the thunk and compile the signature for a function type that image_resolve_export found.
  * Sets export->thunk, signature, refusal. Any thread. */
 void call_compile(struct export *export);
+/* Would it find a way to call it? False with the reason. Changes nothing; any thread. */
+bool call_is_possible(const struct export *export, struct error *error);
 void call_free_signature(struct export *export);
 
 /* Thunks of exports that are not simply callable. Each raises or resolves, then calls. */

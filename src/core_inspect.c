@@ -5,6 +5,7 @@
 #include "call_compile.h"
 #include "cdecl.h"
 #include "debuginfo.h"
+#include "object.h"
 #include "slot.h"
 #include "stage.h"
 
@@ -299,12 +300,15 @@ static void push_function(lua_State *L, struct image *image, struct export *expo
  * reason } */
 static void push_variable(lua_State *L, const struct image *image, const struct variable *variable)
 {
+    struct error error;
     lua_createtable(L, 0, 10);
     if (variable->type) {
         push_shape(L, variable->type, MAX_DEPTH);
         lua_setfield(L, -2, "shape");
         set_declaration(L, "type", variable->type, "");
         set_declaration(L, "signature", variable->type, variable->name);
+        if (!object_has_values(variable->type, &error))
+            set_string(L, "reason", error.text);
     } else {
         set_string(L, "reason", image->no_debug[0] ? image->no_debug : "not in the debug info");
     }

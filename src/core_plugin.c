@@ -352,6 +352,14 @@ static int l_read_types(lua_State *L)
     return 0;
 }
 
+/* Can the function be called, has the variable values? False with the reason. */
+static bool is_supported(const struct image *image, const char *name, const struct type *type,
+                         struct error *error)
+{
+    const struct export *export = image_find_export(image, name);
+    return export ? call_is_possible(export, error) : object_has_values(type, error);
+}
+
 /* core.exports(image) -> { { name, kind, signature, reason }, … } sorted by name */
 static int l_exports(lua_State *L)
 {
@@ -370,7 +378,8 @@ static int l_exports(lua_State *L)
         if (type) {
             push_declaration(L, type, symbol->name);
             lua_setfield(L, -2, "signature");
-        } else {
+        }
+        if (!type || !is_supported(image, symbol->name, type, &error)) {
             lua_pushstring(L, error.text);
             lua_setfield(L, -2, "reason");
         }

@@ -47,6 +47,9 @@ void object_assign(lua_State *L, int index, const struct type *type, void *addre
  * False: there is none, nothing is pushed. */
 bool object_push_owner(lua_State *L, const void *address);
 
+/* Has the type values that Lua can have? False with the reason. */
+bool object_has_values(const struct type *type, struct error *error);
+
 /* Push a type object (callable, sizeof). [-0 +1] */
 void object_push_type(lua_State *L, const struct type *type);
 /* The type of the type object or C type expression at index; raises if it is neither. */

@@ -28,6 +28,20 @@ static void push_text(lua_State *L, const char *value, const struct origin *orig
     lua_pushstring(L, value);
 }
 
+bool object_has_values(const struct type *type, struct error *error)
+{
+    char name[256];
+    const struct type *element = type_complete(type);
+    while (element->kind == TYPE_ARRAY)
+        element = type_complete(element->target);
+    const char *reason = element->plain->reason ? element->plain->reason : element->reason;
+    if (element->kind != TYPE_UNSUPPORTED)
+        return true;
+    if (!element->name && !element->alias)
+        return error_set(error, "its type is not supported: %s", reason);
+    return error_set(error, "'%s' is not supported: %s", object_spell(type, name, sizeof name), reason);
+}
+
 static void push_pointer(lua_State *L, const struct type *pointer, void *value,
                          const struct origin *origin)
 {
@@ -93,6 +107,7 @@ void object_push(lua_State *L, const struct type *type, void *address,
     const struct type *plain = type_plain(type);
     void *pointer;
     long double number;
+    struct error error;
     luaL_checkstack(L, 10, NULL);
     if (object_push_scalar(L, object_scalar_of(plain), address))
         return;
@@ -118,7 +133,8 @@ void object_push(lua_State *L, const struct type *type, void *address,
         lua_pushnil(L);
         break;
     default:
-        luaL_error(L, "a value of this type is not supported: %s",
-                   plain->reason ? plain->reason : "it is incomplete");
+        if (!object_has_values(type, &error))
+            luaL_error(L, "%s", error.text);
+        luaL_error(L, "a value of this type is incomplete");
     }
 }

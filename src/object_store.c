@@ -467,6 +467,6 @@ bool object_store(lua_State *L, int index, const struct type *type, void *addres
     case TYPE_STRUCT: case TYPE_UNION: case TYPE_ARRAY:
         return object_store_aggregate(&(struct fill){L, plugin, pushed, error}, index, type, address);
     default:
-        return error_set(error, "%s", plain->reason ? plain->reason : "this type has no values");
+        return object_has_values(type, error) ? error_set(error, "this type has no values") : false;
     }
 }
