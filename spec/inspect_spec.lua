@@ -126,19 +126,20 @@ describe("hot.inspect", function()
     assert.matches("__int128", odd.functions.f.reason)
     odd = hot.inspect(t.build "typedef int four __attribute__((vector_size(16))); four f(four x) { return x; }")
     assert.are.equal("'f' cannot be called: 'four' is not supported: a vector", odd.functions.f.reason)
-    local source = "typedef int four __attribute__((vector_size(16))); four v; four l[2]; int i; void f(four x) {}"
-    odd = hot.inspect(t.build(source))
+    local vectors = "typedef int four __attribute__((vector_size(16))); four v; four l[2]; int i; void f(four x) {}"
+    odd = hot.inspect(t.build(vectors))
     assert.are.equal("'four' is not supported: a vector", odd.variables.v.reason)
     assert.are.equal("'four[2]' is not supported: a vector", odd.exports.l.reason)
     assert.is_nil(odd.variables.i.reason)
-    local plugin, reasons = t.load(source), {}
+    local plugin, reasons = t.load(vectors), {}
     for _, export in ipairs(plugin:exports()) do reasons[export.name] = export.reason end
     assert.are.same({
       f = "'f' cannot be called: 'four' is not supported: a vector", v = "'four' is not supported: a vector",
       l = "'four[2]' is not supported: a vector",
     }, reasons)
     assert.error_matches(function() return plugin.api.v end, "'four' is not supported: a vector")
-    assert.error_matches(function() plugin.api.v = 1 end, "bad value for variable 'v' %('four' is not supported: a vector")
+    assert.error_matches(function() plugin.api.v = 1 end,
+      "bad value for variable 'v' %('four' is not supported: a vector")
   end)
 
   it("raises on what is no library", function()

@@ -436,6 +436,7 @@ describe("a pointer", function()
     assert.are.equal(long:sub(3), hot.string(found, 98))
     assert.are.equal(long:sub(4), hot.string(inside, 97))
     assert.are.equal(long:sub(5) .. "100", hot.string(string, 99))
+    assert.are.equal(1000, #others)
   end)
 
   it("keeps the owner of the memory alive", function()

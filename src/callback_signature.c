@@ -190,8 +190,8 @@ static bool is_same_description(const ffi_cif *a, const ffi_cif *b)
     return same;
 }
 
-/* The second eight bytes of the struct are padding, and libffi's closures take a register for them that the
- * caller does not: what comes behind would be read from the wrong ones. */
+/* The second eight bytes of the struct are padding, and libffi's closures take a register for them
+ * that the caller does not: what comes behind would be read from the wrong ones. */
 static bool ends_in_padding(const ffi_type *type)
 {
     size_t end = 0;
@@ -212,7 +212,8 @@ static struct description *describe(const struct type *type, struct error *error
         made->arguments[i] = native_type(&made->natives, type->parameters[i].type, error);
         ok = made->arguments[i] != NULL;
         if (ok && ends_in_padding(made->arguments[i]))
-            ok = error_set(error, "a callback cannot take its argument #%d: half of it is padding", (int)i + 1);
+            ok = error_set(error, "a callback cannot take its argument #%d: half of it is padding",
+                           (int)i + 1);
     }
     if (ok && ffi_prep_cif(&made->cif, FFI_DEFAULT_ABI, (unsigned)type->count, result,
                            made->arguments) == FFI_OK)

@@ -16,9 +16,11 @@ struct cdecl_lookup {
 
 struct declarations;         /* what a text declared: functions, variables, types, enumerators */
 
-/* Parse `text` into `table`; `lookup` may be NULL. On a mistake NULL, and error says line, column and what was expected. */
+/* Parse `text` into `table`; `lookup` may be NULL. On a mistake NULL, and error says line, column
+ * and what was expected. */
 struct declarations *cdecl_parse(struct types *table, const char *text,
-                                 const struct cdecl_lookup *lookup, void *context, struct error *error);
+                                 const struct cdecl_lookup *lookup, void *context,
+                                 struct error *error);
 void cdecl_free(struct declarations *declarations);
 
 /* The type of a declared function or variable, NULL if the text has none of that name. */
@@ -31,7 +33,8 @@ const char *cdecl_symbol_at(const struct declarations *declarations, size_t i, c
 
 /* A C type expression: "int[4]", "struct point *[4]", "const char *", "int (*)(int, double)". */
 const struct type *cdecl_parse_type(struct types *table, const char *text,
-                                    const struct cdecl_lookup *lookup, void *context, struct error *error);
+                                    const struct cdecl_lookup *lookup, void *context,
+                                 struct error *error);
 
 /* Write a declaration of `name` ("" for an abstract one) with that type as C spells it:
  * "int add(int a, int b)", "const char *names[4]", "struct point". Parameter names are kept where

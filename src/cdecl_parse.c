@@ -134,7 +134,8 @@ static bool start(struct parser *parser, const char *text)
 }
 
 struct declarations *cdecl_parse(struct types *table, const char *text,
-                                 const struct cdecl_lookup *lookup, void *context, struct error *error)
+                                 const struct cdecl_lookup *lookup, void *context,
+                                 struct error *error)
 {
     struct parser parser = {.table = table, .lookup = lookup, .context = context, .error = error};
     if (!start(&parser, text))
@@ -161,7 +162,8 @@ static void check_known(struct parser *parser, const struct token *token, const 
 }
 
 const struct type *cdecl_parse_type(struct types *table, const char *text,
-                                    const struct cdecl_lookup *lookup, void *context, struct error *error)
+                                    const struct cdecl_lookup *lookup, void *context,
+                                 struct error *error)
 {
     struct parser parser = {.table = table, .lookup = lookup, .context = context, .error = error,
                             .is_expression = true};

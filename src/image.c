@@ -156,8 +156,8 @@ struct image **image_list_mapped(void)
     return list;
 }
 
-/* Stand-ins for the images that were unmapped last, for pointers that C or an object still has: they
- * tell where it was and what it was called, and nothing else. */
+/* Stand-ins for the images that were unmapped last, for pointers that C or an object still has:
+ * they tell where it was and what it was called, and nothing else. */
 enum { REMEMBERED = 64 };
 static struct image *gone[REMEMBERED];
 static unsigned gone_count;              /* how many there ever were */

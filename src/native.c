@@ -38,7 +38,8 @@ static void *refuse(const struct type *type, const char *why, struct error *erro
 }
 
 /* A type without a name would be spelled as its reason. */
-static void *refuse_unsupported(const struct type *type, const struct type *plain, struct error *error)
+static void *refuse_unsupported(const struct type *type, const struct type *plain,
+                                struct error *error)
 {
     char name[256];
     if (!type->alias && !plain->name)
@@ -98,8 +99,8 @@ static ffi_type *scalar_of(const struct type *plain)
 
 /* Aggregates --------------------------------------------------------------------------------- */
 
-/* On x86-64 a long double is passed in memory and returned on the x87 stack, alone in a struct too. With
- * something else in the same bytes (a union) the whole is returned in memory. */
+/* On x86-64 a long double is passed in memory and returned on the x87 stack, alone in a struct too.
+ * With something else in the same bytes (a union) the whole is returned in memory. */
 #ifdef __x86_64__
 enum { EXTENDED_IS_APART = true };
 #else
@@ -245,8 +246,8 @@ static ffi_type *aggregate_of(struct native_types **list, const struct type *typ
     if (plain->size == 0)
         return refuse(type, "is empty: it cannot be passed by value", error);
     if (plain->align > LARGEST_ALIGNMENT)
-        return refuse(type, "is aligned to more than 16 bytes: it cannot be passed by value; pass a "
-                      "pointer", error);
+        return refuse(type, "is aligned to more than 16 bytes: it cannot be passed by value; pass "
+                      "a pointer", error);
     if (!is_large)
         add_leaves(&leaves, plain, 0);
     if (leaves.refused)

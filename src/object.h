@@ -43,8 +43,8 @@ bool object_pointer(lua_State *L, int index, const struct type *type, void **poi
 void object_assign(lua_State *L, int index, const struct type *type, void *address,
                    const struct origin *origin, const char *what);
 
-/* Push the string or object on the stack, or the owner of one there, whose memory the address lies in.
- * False: there is none, nothing is pushed. */
+/* Push the string or object on the stack, or the owner of one there, whose memory the address lies
+ * in. False: there is none, nothing is pushed. */
 bool object_push_owner(lua_State *L, const void *address);
 
 /* Has the type values that Lua can have? False with the reason. */

@@ -39,7 +39,8 @@ bool object_has_values(const struct type *type, struct error *error)
         return true;
     if (!element->name && !element->alias)
         return error_set(error, "its type is not supported: %s", reason);
-    return error_set(error, "'%s' is not supported: %s", object_spell(type, name, sizeof name), reason);
+    object_spell(type, name, sizeof name);
+    return error_set(error, "'%s' is not supported: %s", name, reason);
 }
 
 static void push_pointer(lua_State *L, const struct type *pointer, void *value,

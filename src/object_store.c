@@ -16,7 +16,8 @@ static const char *name_of_plain(lua_State *L, int index, char *buffer, size_t s
     int top = lua_gettop(L);
     if (lua_type(L, index) == LUA_TLIGHTUSERDATA)
         name = "light userdata";
-    else if (lua_type(L, index) == LUA_TUSERDATA && luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
+    else if (lua_type(L, index) == LUA_TUSERDATA &&
+             luaL_getmetafield(L, index, "__name") == LUA_TSTRING)
         name = lua_tostring(L, -1);
     snprintf(buffer, size, "%s", name);
     lua_settop(L, top);
@@ -303,8 +304,9 @@ static bool is_no(lua_State *L, const struct type *number)
     return is_number && (kind == LUA_TUSERDATA || is_text);
 }
 
-/* Does the table at index, the first in one for a record, mean such a record and not its first part? It
- * does when its braces are deeper than that part, or when it names a field that only the record has. */
+/* Does the table at index, the first in one for a record, mean such a record and not its first
+ * part? It does when its braces are deeper than that part, or when it names a field that only the
+ * record has. */
 static bool means_record(lua_State *L, int index, const struct type *record)
 {
     uint64_t offset;
@@ -334,9 +336,9 @@ static bool is_list_of(lua_State *L, int index, const struct type *record)
     luaL_checkstack(L, 20, NULL);
     int kind = lua_rawgeti(L, index, 1);
     const struct object *object = object_test(L, -1);
-    bool is_list = kind == LUA_TTABLE
-                       ? means_record(L, lua_gettop(L), record)
-                       : object && object->class->record && types_same(object->class->record, record);
+    const struct type *own = object ? object->class->record : NULL;
+    bool is_list = kind == LUA_TTABLE ? means_record(L, lua_gettop(L), record)
+                                      : own && types_same(own, record);
     lua_pop(L, 1);
     return is_list;
 }

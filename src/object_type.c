@@ -115,8 +115,8 @@ static bool is_named_alike(const struct type *a, const struct type *b)
     return a->kind == b->kind && a->name && b->name && strcmp(a->name, b->name) == 0;
 }
 
-/* Is the single initialiser at index a whole value, rather than the first of the parts? One of another
- * layout is, too, to be refused as such. */
+/* Is the single initialiser at index a whole value, rather than the first of the parts? One of
+ * another layout is, too, to be refused as such. */
 static bool is_whole(lua_State *L, int index, const struct type *plain)
 {
     const struct object *object = object_test(L, index);
@@ -185,7 +185,8 @@ static const struct type *bounded(lua_State *L, int index, const struct type *ar
         count = lua_rawlen(L, index);
         count += lua_rawgeti(L, index, 0) != LUA_TNIL;
         lua_pop(L, 1);
-    } else if (lua_type(L, index) == LUA_TSTRING && element->kind == TYPE_INT && element->size == 1) {
+    } else if (lua_type(L, index) == LUA_TSTRING && element->kind == TYPE_INT &&
+               element->size == 1) {
         count = lua_rawlen(L, index) + 1;
     }
     return count > 0 ? type_plain(types_array_of(array->table, array->target, count)) : array;
