@@ -325,6 +325,13 @@ describe("bit-fields, flexible arrays, unions, anonymous members", function()
     assert.are.same({ 0, 1, 4 }, { outer.low, outer.high, outer.named.deep })
     assert.are.equal(4, hot.offsetof(types.outer, "low"))
     assert.are.equal(6, hot.offsetof(types.outer, "high"))
+    local function parts(value) return { value.kind, value.number, value.named.deep } end
+    assert.are.same({ 1, 2, 3 }, parts(types.outer { 1, 2, { 3 } }))
+    assert.are.same({ 1, 2, 3 }, parts(types.outer { 1, { 2 }, { 3 } }))
+    assert.are.same({ 1, 2 << 16, 3 }, parts(types.outer { 1, { high = 2 }, { 3 } }))
+    refused("union {.*has no field 'deep'", types.outer, { 1, { deep = 2 } })
+    refused("too many values", types.outer, { 1, { 2, 3 } })
+    refused("number expected, got table", types.outer, { {} })
   end)
 end)
 

@@ -146,6 +146,47 @@ static bool fill_member(struct fill *fill, const struct member *member, char *ad
     return ok || blame(fill->error, part);
 }
 
+/* The anonymous struct or union of the record that the member is reached through, NULL: none. */
+static const struct field *anonymous_of(const struct type *record, const struct member *member)
+{
+    uint64_t offset;
+    for (uint64_t i = 0; i < record->count; i++) {
+        const struct field *field = &record->fields[i];
+        if (!field->name && type_find_field(field->type, member->key, &offset))
+            return field;
+    }
+    return NULL;
+}
+
+static bool is_number(const struct type *plain)
+{
+    return plain->kind == TYPE_INT || plain->kind == TYPE_ENUM || plain->kind == TYPE_FLOAT ||
+           plain->kind == TYPE_BOOL;
+}
+
+/* Store the value on top by its position: where the member with the number *i is. A table where that
+ * is a number is what C has there: the anonymous member in braces of its own, whose others are passed
+ * over. */
+static bool fill_next(struct fill *fill, const struct class *class, size_t *i, char *address,
+                      uint64_t size)
+{
+    const struct member *member = &class->members[*i];
+    const struct field *whole = NULL;
+    if (lua_istable(fill->L, -1) && is_number(type_plain(member->type)))
+        whole = anonymous_of(class->type, member);
+    if (!whole)
+        return fill_member(fill, member, address, size);
+    while (*i + 1 < class->member_count && anonymous_of(class->type, member + 1) == whole) {
+        member++;
+        ++*i;
+    }
+    const struct type *plain = type_plain(whole->type);
+    int place = lua_gettop(fill->L);
+    bool ok = object_fill_record(fill, place, plain, address + whole->offset, plain->size);
+    lua_remove(fill->L, place);
+    return ok;
+}
+
 static bool fill_by_position(struct fill *fill, int index, struct class *class, char *address,
                              uint64_t size)
 {
@@ -156,7 +197,7 @@ static bool fill_by_position(struct fill *fill, int index, struct class *class, 
             continue;
         luaL_checkstack(fill->L, 20, NULL);
         lua_rawgeti(fill->L, index, next++);
-        if (!fill_member(fill, &class->members[i], address, size))
+        if (!fill_next(fill, class, &i, address, size))
             return false;
     }
     if (next > length)
