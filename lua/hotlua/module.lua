@@ -1,168 +1,23 @@
 --- hot.module: `require` for Lua modules that reload when their file changes. The new chunk is compiled and
---- run apart; only when it has succeeded are its functions and fields moved into the module that others
---- already hold.
+--- run apart; only when it has succeeded is what it made brought into the module that others already hold
+--- (module_merge.lua). What the chunk of a hot module requires is hot, too.
 local core = require "hotlua.core"
+local merging = require "hotlua.module_merge"
 local stamp_of = require("hotlua.stamp").of
 local task = require "hotlua.task"
 local uv = require "luv"
 
 local M = {}
 
-local modules = {} -- name -> { path, watch, table, text = what the table came from }
+-- name -> { name, path, file = its absolute path, text = what the table came from, table, initial, needs = records
+-- that its chunk has required, watch, generation, failed }
+local modules = {}
 
-local function each_upvalue(fn, visit)
-  for i = 1, math.huge do
-    local name, value = debug.getupvalue(fn, i)
-    if not name then return end
-    visit(i, name, value)
-  end
-end
+local running = {} -- the records whose chunks run now, the innermost last
 
--- The functions reachable from a value through tables, metatables and upvalues: path-independent, each once.
-local function collect_functions(root)
-  local functions, seen = {}, {}
-  local function walk(value)
-    if type(value) == "function" then
-      if seen[value] then return end
-      seen[value] = true
-      if debug.getinfo(value, "S").what == "C" then return end
-      functions[#functions + 1] = value
-      each_upvalue(value, function(_, name, upvalue)
-        if name ~= "_ENV" then walk(upvalue) end
-      end)
-    elseif type(value) == "table" and value ~= _G and value ~= package.loaded and not seen[value] then
-      seen[value] = true
-      for key, field in next, value do
-        walk(key)
-        walk(field)
-      end
-      walk(debug.getmetatable(value))
-    end
-  end
-  walk(root)
-  return functions
-end
-
--- The first upvalue of each name among the module's own functions: where its `local` state lives.
-local function upvalues_by_name(functions, source)
-  local found = {}
-  for _, fn in ipairs(functions) do
-    if debug.getinfo(fn, "S").source == source then
-      each_upvalue(fn, function(i, name, value)
-        if not found[name] then found[name] = { fn = fn, index = i, value = value } end
-      end)
-    end
-  end
-  return found
-end
-
--- Data, not code: what a running module has accumulated and wants to keep.
-local function is_state(value)
-  return type(value) ~= "function"
-end
-
--- Which upvalues of the new functions are to be joined with the old ones. Computed before anything is
--- changed.
-local function plan_joins(old_functions, new_functions, source)
-  local old = upvalues_by_name(old_functions, source)
-  local joins = {}
-  for _, fn in ipairs(new_functions) do
-    if debug.getinfo(fn, "S").source == source then
-      each_upvalue(fn, function(i, name, value)
-        local kept = old[name]
-        local same_kind = kept and (type(kept.value) == type(value) or value == nil or kept.value == nil)
-        if kept and name ~= "_ENV" and is_state(value) and is_state(kept.value) and same_kind then
-          joins[#joins + 1] = { fn = fn, index = i, old = kept }
-        end
-      end)
-    end
-  end
-  return joins
-end
-
--- Moves the fields of `new` into `old`, nested tables in place so that who holds one keeps it. `undo` records
--- how to put everything back.
-local function merge(old, new, undo, merged)
-  if merged[new] then return end
-  merged[new] = old
-  local function set(key, value)
-    local before = rawget(old, key)
-    undo[#undo + 1] = function() rawset(old, key, before) end
-    rawset(old, key, value)
-  end
-  local removed = {}
-  for key in next, old do
-    if rawget(new, key) == nil then removed[#removed + 1] = key end
-  end
-  for _, key in ipairs(removed) do set(key, nil) end
-  for key, value in next, new do
-    local current = rawget(old, key)
-    if type(value) == "table" and type(current) == "table" and value ~= current then
-      merge(current, value, undo, merged)
-    else
-      set(key, value)
-    end
-  end
-  local before, after = debug.getmetatable(old), debug.getmetatable(new)
-  if before ~= after then
-    if type(before) == "table" and type(after) == "table" then
-      merge(before, after, undo, merged)
-    else
-      undo[#undo + 1] = function() debug.setmetatable(old, before) end
-      debug.setmetatable(old, after)
-    end
-  end
-end
-
--- What the new functions know as their module, or a table in it, is the old table from now on.
-local function point_to_merged(functions, merged, undo)
-  for _, fn in ipairs(functions) do
-    each_upvalue(fn, function(i, _, value)
-      local old = value ~= nil and merged[value]
-      if not old or old == value then return end
-      undo[#undo + 1] = function() debug.setupvalue(fn, i, value) end
-      debug.setupvalue(fn, i, old)
-    end)
-  end
-end
-
--- Old functions that somebody holds as upvalues of other hot modules become the new ones there.
-local function plan_replacements(old, new)
-  local replacements = {}
-  local seen = {}
-  local function pair(a, b)
-    if type(a) == "function" and type(b) == "function" then
-      replacements[a] = b
-    elseif type(a) == "table" and type(b) == "table" and not seen[a] then
-      seen[a] = true
-      for key, value in next, a do pair(value, rawget(b, key)) end
-      pair(debug.getmetatable(a), debug.getmetatable(b))
-    end
-  end
-  pair(old, new)
-  return replacements
-end
-
-local function replace_upvalues(record, replacements, undo)
-  for _, other in pairs(modules) do
-    if other ~= record then
-      for _, fn in ipairs(collect_functions(other.table)) do
-        each_upvalue(fn, function(i, _, value)
-          local new = replacements[value]
-          if new then
-            undo[#undo + 1] = function() debug.setupvalue(fn, i, value) end
-            debug.setupvalue(fn, i, new)
-          end
-        end)
-      end
-    end
-  end
-end
-
-local function find(name)
-  local path, message = package.searchpath(name, package.path)
-  if not path then error(("hot.module: module '%s' not found:%s"):format(name, message), 0) end
-  return path
+-- A path that stays right when the program changes its directory.
+local function absolute(path)
+  return path:sub(1, 1) == "/" and path or uv.cwd() .. "/" .. path:gsub("^%./", "")
 end
 
 local function read(path)
@@ -171,89 +26,229 @@ local function read(path)
   return file:read("a")
 end
 
+local function source_of(record)
+  return "@" .. record.path
+end
+
+local function traced(message)
+  return type(message) == "string" and debug.traceback(message, 2) or message
+end
+
+-- While the chunk of a hot module runs, `require` is this.
+local require_hot
+
+-- Calls f with `require` in its place; the chunks of several modules may run one inside another.
+local function run_inside(record, f, ...)
+  local before = _G.require
+  running[#running + 1] = record
+  _G.require = require_hot
+  local results = table.pack(xpcall(f, traced, ...))
+  if _G.require == require_hot then _G.require = before end
+  running[#running] = nil
+  if not results[1] then error(results[2], 0) end
+  return results[2]
+end
+
 -- The text as loadfile takes it: behind a byte order mark, and without a first line that begins with #.
-local function run_chunk(name, path, text)
-  local chunk, message = load(text:gsub("^\xef\xbb\xbf", ""):gsub("^#[^\n]*", ""), "@" .. path)
+local function run_chunk(record, text)
+  local code = text:gsub("^\xef\xbb\xbf", ""):gsub("^#[^\n]*", "")
+  local chunk, message = load(code, source_of(record))
   if not chunk then error(message, 0) end
-  local ok, result = xpcall(chunk, function(m)
-    return type(m) == "string" and debug.traceback(m, 2) or m
-  end, name, path)
-  if not ok then error(result, 0) end
-  if type(result) ~= "table" then
-    error(("hot.module: module '%s' returns a %s; a module that reloads returns a table"):format(
-      name, type(result)), 0)
+  local needs = record.needs
+  record.needs = {}
+  local ok, result = pcall(run_inside, record, chunk, record.name, record.path)
+  if not ok then
+    for needed in pairs(needs) do record.needs[needed] = true end
+    error(result, 0)
   end
   return result
 end
 
--- Phase one makes the new table without touching the old; phase two moves it over, and undoes itself on an
--- error.
-local function reload(record)
-  local text = read(record.path)
-  if text == record.text then return end
-  local new = run_chunk(record.name, record.path, text)
-  local old = record.table
-  local source = "@" .. record.path
-  local old_functions, new_functions = collect_functions(old), collect_functions(new)
-  local joins = plan_joins(old_functions, new_functions, source)
-  local replacements = plan_replacements(old, new)
-  local before = {}
-  for key, value in next, old do before[key] = value end
-  for _, join in ipairs(joins) do debug.upvaluejoin(join.fn, join.index, join.old.fn, join.old.index) end
-  local undo = {}
-  local ok, message = xpcall(function()
-    local merged = {}
-    merge(old, new, undo, merged)
-    point_to_merged(new_functions, merged, undo)
-    replace_upvalues(record, replacements, undo)
-    if type(rawget(old, "on_reload")) == "function" then old.on_reload(before) end
-  end, debug.traceback)
-  if not ok then
-    for i = #undo, 1, -1 do undo[i]() end
-    error(message, 0)
-  end
-  record.text = text
-  record.generation = record.generation + 1
+local function check_table(record, result)
+  if type(result) == "table" then return end
+  error(("hot.module: module '%s' returns a %s; a module that reloads returns a table"):format(
+    record.name, type(result)), 0)
 end
 
--- One saving may be told more than once; what failed is tried again when the file is saved again. A file that
--- has gone leaves the module as it is.
-local function reload_or_keep(record)
-  local stamp = stamp_of(record.path)
-  if not stamp or (record.failed and stamp == record.failed_stamp) then return end
-  local ok, message = pcall(reload, record)
-  record.failed = not ok and message or nil
+-- Reloading ---------------------------------------------------------------------------------------
+
+local function bring_in(record, new)
+  local merge = merging.plan(record.table, new, source_of(record), record.initial)
+  local on_reload = rawget(new, "on_reload")
+  local is_asked = type(on_reload) == "function"
+  local before = is_asked and merge:copy_of_old() or nil
+  if is_asked then merge:save_all() end
+  local ok, message = xpcall(function()
+    merge:apply()
+    for _, other in pairs(modules) do
+      if other.table then merge:replace_in(other.table) end
+    end
+    if is_asked then on_reload(before) end
+  end, debug.traceback)
+  if not ok then
+    merge:revert()
+    error(message, 0)
+  end
+  record.initial = merge.fresh
+end
+
+-- Phase one makes the new table without touching the old; phase two brings it in, and undoes itself on an
+-- error.
+local function reload(record)
+  local text = read(record.file)
+  if text == record.text then return false end
+  local new = run_chunk(record, text)
+  check_table(record, new)
+  bring_in(record, new)
+  record.text = text
+  record.generation = record.generation + 1
+  return true
+end
+
+-- One saving may be told more than once; what failed is tried again when the file, or a module that it requires,
+-- is saved again. A file that has gone leaves the module as it is.
+local function reload_or_keep(record, is_pressed)
+  local stamp = stamp_of(record.file)
+  if not stamp or record.is_loading then return false end
+  if record.failed and stamp == record.failed_stamp and not is_pressed then return false end
+  record.is_loading = true
+  local ok, result = pcall(reload, record)
+  record.is_loading = nil
+  record.failed = not ok and result or nil
   record.failed_stamp = not ok and stamp or nil
-  if not ok then task.on_error(message, ("hot.module '%s' stays as it was"):format(record.name)) end
+  if not ok then task.on_error(result, ("hot.module '%s' stays as it was"):format(record.name)) end
+  return ok and result
+end
+
+-- Those that could not be reloaded, perhaps for want of what a module that they require has now.
+local function retry_users(record)
+  for _, other in pairs(modules) do
+    if other.failed and other.needs[record] and reload_or_keep(other, true) then retry_users(other) end
+  end
+end
+
+local function on_change(record)
+  if reload_or_keep(record) then retry_users(record) end
+end
+
+-- Loading -----------------------------------------------------------------------------------------
+
+local function new_record(name, path)
+  local record = { name = name, path = path, file = absolute(path), generation = 1, needs = {} }
+  modules[name] = record
+  return record
+end
+
+local function set_table(record, result)
+  record.table = result
+  package.loaded[record.name] = result
+  record.watch = core.watch_file(record.file, function(kind)
+    if kind == "changed" then on_change(record) end
+  end)
+end
+
+-- Runs the module for the first time. A module that requires this one meanwhile has got a table already: that
+-- is the one, then.
+local function load_first(record)
+  record.is_loading = true
+  local ok, result = pcall(function()
+    record.text = read(record.file)
+    return run_chunk(record, record.text)
+  end)
+  record.is_loading = nil
+  if not ok then
+    modules[record.name] = nil
+    error(result, 0)
+  end
+  if type(result) ~= "table" then return result end
+  if record.table then
+    merging.plan(record.table, result, source_of(record)):apply()
+    result = record.table
+  end
+  set_table(record, result)
+  record.initial = merging.initial(result, source_of(record))
+  return result
+end
+
+-- A module that was loaded by `require` is hot from now on. What it held at first is not known.
+local function adopt(record, result)
+  record.text = read(record.file)
+  set_table(record, result)
+  return result
+end
+
+-- The module's table; one that is being loaded has an empty one until its chunk has returned.
+local function table_of(record)
+  if not record.table then record.table = {} end
+  return record.table
+end
+
+local function is_reloadable(name)
+  return package.preload[name] == nil and name ~= "hotlua" and not name:find "^hotlua%."
+end
+
+local plain_require = require
+
+function require_hot(name)
+  local user = running[#running]
+  local record = type(name) == "string" and modules[name]
+  if record then
+    if user then user.needs[record] = true end
+    if record.table then reload_or_keep(record) end
+    return table_of(record), record.path
+  end
+  local path = user and type(name) == "string" and is_reloadable(name) and package.searchpath(name, package.path)
+  if not path then return plain_require(name) end
+  local found = package.loaded[name]
+  if found ~= nil and type(found) ~= "table" then return found end
+  record = new_record(name, path)
+  user.needs[record] = true
+  if found then return adopt(record, found) end
+  local result = load_first(record)
+  if not record.watch then
+    modules[name], user.needs[record] = nil, nil
+    if package.loaded[name] == nil then package.loaded[name] = result == nil and true or result end
+    result = package.loaded[name]
+  end
+  return result, path
+end
+
+local function find(name)
+  local path, message = package.searchpath(name, package.path)
+  if not path then error(("hot.module: module '%s' not found:%s"):format(name, message), 0) end
+  return path
+end
+
+local function load_new(name)
+  local record = new_record(name, find(name))
+  local found = package.loaded[name]
+  if type(found) == "table" then return adopt(record, found) end
+  local result = load_first(record)
+  if not record.watch then modules[name] = nil end
+  check_table(record, result)
+  return result
 end
 
 --- Loads a Lua module as `require` does, and again whenever its file changes: fields are replaced all at
 --- once, `local` state is kept through upvalues of the same name, and an error leaves the old module as it
 --- was. `on_reload(old)` of the new module gets a copy of the old table. A file that is saved with the same
---- text has not changed.
+--- text has not changed. Modules that it requires are hot as well, and are reloaded before it.
 --- @param name string as for `require`
 --- @return table module
 function M.load(name)
-  local record = modules[name]
-  if record then return record.table end
-  local path = find(name)
-  record = { name = name, path = path, generation = 1 }
-  modules[name] = record
-  local ok, result = pcall(function()
-    record.text = read(path)
-    return run_chunk(name, path, record.text)
-  end)
-  if not ok then
-    modules[name] = nil
-    error(result, 2)
+  if type(name) ~= "string" then
+    error(("bad argument #1 to 'module' (string expected, got %s)"):format(type(name)), 2)
   end
-  record.table = result
-  package.loaded[name] = result
-  local absolute = path:sub(1, 1) == "/" and path or uv.cwd() .. "/" .. path:gsub("^%./", "")
-  record.watch = core.watch_file(absolute, function(kind)
-    if kind == "changed" then reload_or_keep(record) end
-  end)
-  return record.table
+  local record, user = modules[name], running[#running]
+  if not record then
+    local ok, result = pcall(load_new, name)
+    if not ok then error(result, 2) end
+    record = modules[name]
+  elseif user and record.table then
+    reload_or_keep(record)
+  end
+  if user then user.needs[record] = true end
+  return table_of(record)
 end
 
 --- What is known of a hot module: { name, path, generation, failed }, nil if it is none.
