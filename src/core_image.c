@@ -134,6 +134,15 @@ static int l_is_outdated(lua_State *L)
     return 1;
 }
 
+/* core.is_of_file(image, path, inode) -> is the file there, of that inode, the one that it was copied from,
+ * unchanged? */
+static int l_is_of_file(lua_State *L)
+{
+    const char *path = luaL_checkstring(L, 2);
+    lua_pushboolean(L, stage_is_of(core_check_image(L, 1)->stage, path, (ino_t)luaL_checkinteger(L, 3)));
+    return 1;
+}
+
 /* core.same_content(a, b) -> are both made of the same bytes */
 static int l_same_content(lua_State *L)
 {
@@ -225,8 +234,8 @@ void core_open_image(lua_State *L)
     static const luaL_Reg functions[] = {
         {"image_info", l_image_info}, {"set_state", l_set_state},
         {"set_moved_on", l_set_moved_on}, {"is_inside", l_is_inside},
-        {"awaits_handle", l_awaits_handle},
-        {"is_outdated", l_is_outdated}, {"same_content", l_same_content},
+        {"awaits_handle", l_awaits_handle}, {"is_outdated", l_is_outdated}, {"is_of_file", l_is_of_file},
+        {"same_content", l_same_content},
         {"reset_to_pristine", l_reset_to_pristine}, {"sha256", l_sha256},
         {"stage_directory", l_stage_directory}, {"save_data", l_save_data}, {"drop_data", l_drop_data},
         {"restore_data", l_restore_data}, {NULL, NULL},

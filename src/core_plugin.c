@@ -53,6 +53,19 @@ static int l_plugin_close(lua_State *L)
     return 0;
 }
 
+/* core.plugin_rename(handle, name, path) -> true | nil, message */
+static int l_plugin_rename(lua_State *L)
+{
+    struct error error = {0};
+    if (plugin_rename(check_plugin(L, 1), luaL_checkstring(L, 2), luaL_checkstring(L, 3), &error)) {
+        lua_pushboolean(L, true);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, error.text);
+    return 2;
+}
+
 /* core.plugin_find(name) -> handle | nil */
 static int l_plugin_find(lua_State *L)
 {
@@ -580,8 +593,8 @@ void core_open_plugin(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"plugin_create", l_plugin_create}, {"plugin_close", l_plugin_close},
-        {"plugin_find", l_plugin_find}, {"introduce", l_introduce}, {"bind", l_bind},
-        {"heap_counts", l_heap_counts},
+        {"plugin_find", l_plugin_find}, {"plugin_rename", l_plugin_rename},
+        {"introduce", l_introduce}, {"bind", l_bind}, {"heap_counts", l_heap_counts},
         {"set_guard", l_set_guard}, {"fill_api", l_fill_api}, {"new_api", l_new_api},
         {"new_types", l_new_types}, {"new_enums", l_new_enums}, {"exports", l_exports},
         {"export_names", l_export_names},

@@ -75,14 +75,19 @@ static struct plugin *add_plugin(const char *name)
     return plugin;
 }
 
+static void refuse_name(const struct plugin *plugin, struct error *error)
+{
+    error_set(error, "a plugin named '%s' is already loaded, from %s: close it, or give this one "
+              "another name: hot.load(path, { name = \"...\" })", plugin->name, plugin->path);
+}
+
 struct plugin *plugin_create(const char *name, const char *path, void *owner, struct error *error)
 {
     char *path_copy = memory_copy_text(path);
     slot_lock();
     struct plugin *plugin = find_any(name);
     if (plugin && !plugin->is_closed) {
-        error_set(error, "a plugin named '%s' is already loaded, from %s: close it, or give this one "
-                  "another name: hot.load(path, { name = \"...\" })", name, plugin->path);
+        refuse_name(plugin, error);
         free(path_copy);
         plugin = NULL;
     } else {
@@ -96,6 +101,32 @@ struct plugin *plugin_create(const char *name, const char *path, void *owner, st
     }
     slot_unlock();
     return plugin;
+}
+
+/* The old texts stay: other threads may be reading them. */
+static void move_to_name(struct plugin *plugin, const char *name, const char *path)
+{
+    struct plugin **place = bucket_of(plugin->name), **bucket = bucket_of(name);
+    while (*place != plugin)
+        place = &(*place)->next_in_bucket;
+    *place = plugin->next_in_bucket;
+    plugin->name = memory_copy_text(name);
+    plugin->path = memory_copy_text(path);
+    plugin->next_in_bucket = *bucket;        /* before a closed one of that name */
+    *bucket = plugin;
+}
+
+bool plugin_rename(struct plugin *plugin, const char *name, const char *path, struct error *error)
+{
+    slot_lock();
+    const struct plugin *other = find_any(name);
+    bool is_free = !other || other->is_closed || other == plugin;
+    if (is_free)
+        move_to_name(plugin, name, path);
+    else
+        refuse_name(other, error);
+    slot_unlock();
+    return is_free;
 }
 
 struct plugin *plugin_find(const char *name)

@@ -104,6 +104,8 @@ struct plugin *plugin_create(const char *name, const char *path, void *owner, st
  * held. */
 void plugin_leave(struct plugin *plugin);
 void plugin_take_up(struct plugin *plugin, void *owner);
+/* Another name and path for an open plugin. False with error if another one of that name is open. */
+bool plugin_rename(struct plugin *plugin, const char *name, const char *path, struct error *error);
 struct plugin *plugin_find(const char *name);             /* open ones only */
 struct plugin *plugin_next(struct plugin *after);         /* NULL starts; open ones only */
 

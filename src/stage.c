@@ -432,10 +432,20 @@ bool stage_same_content(const struct stage *a, const struct stage *b)
     return a->size == b->size && memcmp(a->bytes, b->bytes, a->size) == 0;
 }
 
-bool stage_is_outdated(const struct stage *stage)
+static bool is_unchanged(const struct stage *stage, const char *path)
 {
     struct stat now;
-    return stat(stage->source, &now) != 0 || now.st_size != stage->status.st_size ||
-           now.st_ino != stage->status.st_ino || now.st_dev != stage->status.st_dev ||
-           memcmp(&now.st_mtim, &stage->status.st_mtim, sizeof now.st_mtim) != 0;
+    return stat(path, &now) == 0 && now.st_size == stage->status.st_size &&
+           now.st_ino == stage->status.st_ino && now.st_dev == stage->status.st_dev &&
+           memcmp(&now.st_mtim, &stage->status.st_mtim, sizeof now.st_mtim) == 0;
+}
+
+bool stage_is_outdated(const struct stage *stage)
+{
+    return !is_unchanged(stage, stage->source);
+}
+
+bool stage_is_of(const struct stage *stage, const char *path, ino_t inode)
+{
+    return stage->status.st_ino == inode && is_unchanged(stage, path);
 }

@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct stage;
 
@@ -37,6 +38,8 @@ void stage_sha256(const struct stage *stage, unsigned char digest[32]);
 bool stage_same_content(const struct stage *a, const struct stage *b);   /* exact, byte for byte */
 /* Has the source file changed (size, mtime, inode) since the copy began? */
 bool stage_is_outdated(const struct stage *stage);
+/* Is what lies at this path, a file of that inode, the one that was copied, unchanged? */
+bool stage_is_of(const struct stage *stage, const char *path, ino_t inode);
 
 /* The process's directory for copies ("/tmp/hotlua-1234-x7Gh2k"), made at first use: mode 0700, on
  * a file system that allows executable mappings. NULL with error if none can be made. */

@@ -58,21 +58,42 @@ local gone_ms = 50
 local function on_deleted(self, name)
   task.start("hot.load_dir", function()
     task.sleep(gone_ms)
+    if uv.fs_stat(self.path .. "/" .. name) then return end
     local member = self.members[name]
-    if member and not uv.fs_stat(self.path .. "/" .. name) then
-      self.members[name] = nil
-      member:close()
-    end
+    self.members[name], self.errors[name] = nil, nil
+    if member then member:close() end
   end)
+end
+
+-- The plugin whose file has this name now, and the old one; nil if the file is a new one.
+local function find_renamed(self, path, inode)
+  for old_name, member in pairs(self.members) do
+    local owner = plugin.owner_of(member)
+    if owner.live and plugin.is_of_file(owner, path, inode) and not uv.fs_stat(self.path .. "/" .. old_name) then
+      return owner, old_name
+    end
+  end
+end
+
+-- A file that is here under another name now: its plugin goes on under that one.
+local function follow_rename(self, name, inode)
+  local path = self.path .. "/" .. name
+  local owner, old_name = find_renamed(self, path, inode)
+  if not owner or owner.busy or not plugin.rename(owner, plugin.default_name(name), path) then return false end
+  self.members[old_name], self.members[name] = nil, owner.plugin
+  return true
 end
 
 local function on_entry(self, kind, name)
   if not name or not is_plugin_name(name) then return end
-  local member = self.members[name]
   if kind == "deleted" then
-    if member then on_deleted(self, name) end
-  elseif not member and uv.fs_stat(self.path .. "/" .. name) then
-    load_member(self, name, plugin.load, self.path .. "/" .. name, member_options(self, name))
+    on_deleted(self, name)
+  elseif not self.members[name] then
+    local path = self.path .. "/" .. name
+    local stat = uv.fs_stat(path)
+    if stat and not follow_rename(self, name, stat.ino) then
+      load_member(self, name, plugin.load, path, member_options(self, name))
+    end
   end
 end
 
@@ -87,10 +108,17 @@ local function scan(path)
   return names
 end
 
+-- A plugin that the program has closed itself is no part of the folder until its file comes anew.
+local function is_open(member)
+  return not plugin.owner_of(member).is_closed
+end
+
 --- Iterates over the plugins: for name, plugin in folder:each().
 function Folder:each()
   local names = {}
-  for name in pairs(self.members) do names[#names + 1] = name end
+  for name, member in pairs(self.members) do
+    if is_open(member) then names[#names + 1] = name end
+  end
   table.sort(names)
   local i = 0
   return function()
@@ -104,7 +132,7 @@ Folder.__pairs = Folder.each
 --- The plugin of that name, nil if there is none.
 function Folder:get(name)
   for _, member in pairs(self.members) do
-    if member.name == name then return member end
+    if member.name == name and is_open(member) then return member end
   end
   return nil
 end
@@ -112,7 +140,7 @@ end
 --- How many plugins are loaded.
 function Folder:__len()
   local count = 0
-  for _ in pairs(self.members) do count = count + 1 end
+  for _ in self:each() do count = count + 1 end
   return count
 end
 

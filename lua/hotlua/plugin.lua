@@ -461,6 +461,29 @@ function M.drop(draft)
   draft.ahead = nil
 end
 
+--- The plugin's file has another name now. What holds the plugin or its functions notices nothing.
+--- @param owner table the plugin's private state
+--- @param name string what the plugin is called from now on
+--- @param path string
+--- @return boolean? true; nil when another plugin has that name
+--- @return string? message
+function M.rename(owner, name, path)
+  local ok, message = core.plugin_rename(owner.handle, name, path)
+  if not ok then return nil, message end
+  drop_prefetched(owner)
+  stop_watching(owner)
+  owner.name, owner.plugin.name, owner.path = name, name, path
+  start_watching(owner)
+  M.on_change(owner, core.now()) -- it may have changed between the two watches
+  return true
+end
+
+--- Is it the plugin's file, as it was loaded, that is at this path and has this inode?
+--- @return boolean
+function M.is_of_file(owner, path, inode)
+  return core.is_of_file(owner.live.handle, path, inode)
+end
+
 --- The open plugin of that name, also one of another Lua state of the process; nil if there is none.
 function M.get(name)
   for _, owner in ipairs(open) do
