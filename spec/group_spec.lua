@@ -90,7 +90,51 @@ describe("a group", function()
 
   it("takes no plugin twice", function()
     assert.error_matches(function() hot.group { a } end, "is in a group already")
-    assert.error_matches(function() hot.group {} end, "list of plugins expected")
+    local c = t.load(part("c", 1), { watch = false })
+    assert.error_matches(function() hot.group { c, c } end, "in the list twice")
+    hot.group { c }
+  end)
+
+  it("is made of a list of open plugins", function()
+    for _, members in ipairs { {}, 7, "a" } do
+      assert.error_matches(function() hot.group(members) end, "list of plugins expected")
+    end
+    assert.error_matches(function() hot.group() end, "list of plugins expected")
+    assert.error_matches(function() hot.group { group } end, "plugin expected")
+    local c = t.load(part("c", 1), { watch = false })
+    c:close()
+    assert.error_matches(function() hot.group { c } end, "is closed")
+  end)
+
+  it("goes on without a member that is closed", function()
+    b:close()
+    put(a, part("a", 2))
+    assert(group:reload())
+    assert.are.equal(2, a.api.a_version())
+    a:close()
+    assert.error_matches(function() group:reload() end, "closed")
+  end)
+
+  it("reloads when reload() of one member is called", function()
+    put(a, part("a", 2))
+    put(b, part("b", 2))
+    local report = assert(a:reload())
+    assert.are.equal(a.name, report.plugin)
+    assert.are.equal(2, b.api.b_version())
+    put(a, part("a", 3))
+    put(b, "int b_version(void) { return missing_function(); }")
+    local _, refusal = a:reload()
+    assert.matches("missing_function", refusal.error)
+    assert.are.equal(2, a.api.a_version())
+  end)
+
+  it("is not reloaded inside a reload of its own", function()
+    local ok, message
+    a:on("loaded", function() ok, message = pcall(group.reload, group) end)
+    put(a, part("a", 2))
+    assert(group:reload())
+    assert.is_false(ok)
+    assert.matches("inside a reload of the same plugin", message)
   end)
 end)
 
@@ -106,6 +150,14 @@ describe("a watched group", function()
     t.await(function() return a.api.a_version() == 2 and b.api.b_version() == 2 end)
     assert.are.equal(2, a:info().generation)
     assert.are.equal(2, b:info().generation)
+  end)
+
+  it("takes changes of those that are left when one is closed", function()
+    local a, b = t.load(part("a", 1)), t.load(part("b", 1))
+    hot.group { a, b }
+    b:close()
+    put(a, part("a", 2))
+    t.await(function() return a.api.a_version() == 2 end)
   end)
 end)
 

@@ -164,8 +164,8 @@ local function finish(members, reports, ok, problem)
 end
 
 -- All of them or none. Returns a report, or nil when it was superseded or left alone.
-local function run(self, kind, seen)
-  local transactions, reports, owners, was_seen = {}, {}, self.owners, false
+local function run(owners, kind, seen)
+  local transactions, reports, was_seen = {}, {}, false
   local report = { ok = false, reports = reports, plugins = {} }
   for i, owner in ipairs(owners) do report.plugins[i] = owner.name end
   local ok, outcome = pcall(function()
@@ -201,13 +201,46 @@ local function fire(self, name, report)
   end, name == "loaded" and self or report, report)
 end
 
-local function run_exclusively(self, kind, seen)
+-- Those that are not closed: a plugin that is closed leaves its group.
+local function open_owners(self)
+  local owners = {}
   for _, owner in ipairs(self.owners) do
-    if owner.busy and task.can_wait() then task.wait(function() return not owner.busy end) end
-    owner.busy = coroutine.running()
+    if not owner.is_closed then owners[#owners + 1] = owner end
   end
-  local ok, report = pcall(run, self, kind, seen)
-  for _, owner in ipairs(self.owners) do owner.busy = nil end
+  return owners
+end
+
+-- A refusal because a member is being reloaded, and here nothing can wait for that.
+local function refuse_busy(owners, busy)
+  local report = { ok = false, reports = {}, plugins = {}, stage = "detect" }
+  for i, owner in ipairs(owners) do report.plugins[i] = owner.name end
+  report.error = ("another reload of plugin '%s' is in progress"):format(busy.name)
+  return setmetatable(report, GroupReport)
+end
+
+-- Nobody else reloads the owners from here on. Returns the one that is being reloaded if that cannot be waited for.
+local function occupy(owners)
+  local here = coroutine.running()
+  local function find_busy()
+    for _, owner in ipairs(owners) do
+      if owner.busy then return owner end
+    end
+  end
+  local busy = find_busy()
+  if busy and busy.busy == here then
+    error(("plugin '%s': a reload cannot be started inside a reload of the same plugin"):format(busy.name), 3)
+  end
+  if busy and not task.can_wait() then return busy end
+  if busy then task.wait(function() return not find_busy() end) end
+  for _, owner in ipairs(owners) do owner.busy = here end
+end
+
+local function run_exclusively(self, kind, seen)
+  local owners = open_owners(self)
+  local busy = occupy(owners)
+  if busy then return refuse_busy(owners, busy) end
+  local ok, report = pcall(run, owners, kind, seen)
+  for _, owner in ipairs(owners) do owner.busy = nil end
   if not ok then error(report, 0) end
   if report and not report.unchanged then fire(self, report.ok and "loaded" or "failed", report) end
   return report
@@ -217,6 +250,7 @@ end
 --- @return table|nil report { ok, reports = { name = report }, stage, error }
 --- @return table? report when it was refused
 function Group:reload()
+  if #open_owners(self) == 0 then error("hot.group: every plugin of the group is closed", 2) end
   local report = run_exclusively(self, "reload")
   if report.ok then return report end
   return nil, report
@@ -227,21 +261,26 @@ function Group:on(name, fn)
   return event.add(self.handlers, name, fn)
 end
 
+local function take_changes(self)
+  while self.pending do
+    while (core.now() - self.changed_at) / 1e6 < self.settle do
+      task.sleep(self.settle - (core.now() - self.changed_at) / 1e6)
+    end
+    self.pending = false
+    for _, owner in ipairs(self.owners) do owner.pending = false end
+    run_exclusively(self, "change", self.changed_at)
+  end
+end
+
 -- A member's file changed: what else changes within `settle` ms is part of the same reload.
 local function on_change(self, seen)
   self.pending, self.changed_at = true, seen
   if self.is_running then return end
   self.is_running = true
   task.start("reloading a group", function()
-    while self.pending do
-      while (core.now() - self.changed_at) / 1e6 < self.settle do
-        task.sleep(self.settle - (core.now() - self.changed_at) / 1e6)
-      end
-      self.pending = false
-      for _, owner in ipairs(self.owners) do owner.pending = false end
-      run_exclusively(self, "change", self.changed_at)
-    end
+    local ok, message = pcall(take_changes, self)
     self.is_running = false
+    if not ok then error(message, 0) end
   end)
 end
 
@@ -304,13 +343,13 @@ function plugin.on_linked_change(owner, seen)
   return true
 end
 
---- plugin:reload() of one that others are linked with, or that is linked with others.
+--- plugin:reload() of one that is in a group, that others are linked with, or that is linked with others.
 --- @return table|nil report of that plugin; nil, nil: it may go alone
 --- @return table? report when it was refused
 function plugin.reload_linked(owner)
-  local owners = linked(owner, true)
+  local owners = owner.group and owner.group.owners or linked(owner, true)
   if #owners < 2 then return nil end
-  local report, refusal = new_linked(owners):reload()
+  local report, refusal = (owner.group or new_linked(owners)):reload()
   if report then return report.reports[owner.name] end
   return nil, refusal.reports[owner.name] or refusal
 end
@@ -324,19 +363,23 @@ function rollback.users(image)
   return users
 end
 
+local function new_member(self, member)
+  local owner = plugin.owner_of(member)
+  if owner.is_closed then error(("hot.group: plugin '%s' is closed"):format(owner.name), 3) end
+  if owner.group then error(("hot.group: plugin '%s' is in a group already"):format(owner.name), 3) end
+  for _, other in ipairs(self.owners) do
+    if other == owner then error(("hot.group: plugin '%s' is in the list twice"):format(owner.name), 3) end
+  end
+  return owner
+end
+
 --- Makes a group. A plugin is a member of one group at most.
 --- @param members table list of plugins, in the order of their migrations; `settle` = ms in which
 --- changes of several files count as one (20)
 function M.new(members)
+  if type(members) ~= "table" or #members == 0 then error("hot.group: a list of plugins expected", 2) end
   local self = setmetatable({ owners = {}, handlers = {}, settle = members.settle or settle_ms }, Group)
-  for i, member in ipairs(members) do
-    local owner = plugin.owner_of(member)
-    if owner.group then
-      error(("hot.group: plugin '%s' is in a group already"):format(owner.name), 2)
-    end
-    self.owners[i] = owner
-  end
-  if #self.owners == 0 then error("hot.group: a list of plugins expected", 2) end
+  for i, member in ipairs(members) do self.owners[i] = new_member(self, member) end
   for _, owner in ipairs(self.owners) do
     owner.group = self
     owner.on_group_change = function(seen) on_change(self, seen) end
