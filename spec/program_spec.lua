@@ -110,6 +110,14 @@ describe("the command line", function()
     local terminal = run(("printf 'print(\"six\", 2 * 3)\\n' | script -qec %s /dev/null"):format(quote(quote(program))))
     assert.matches("six\t6", (terminal:gsub(" +6", "\t6")))
   end)
+
+  it("gives no prompt when the script fails", function()
+    t.write(script, "error 'on purpose'")
+    local output, status = run("echo 'print(\"prompt\")' | $LUA -i " .. quote(script))
+    assert.matches("on purpose", output)
+    assert.is_nil(output:find("prompt\n", 1, true))
+    assert.are.equal(1, status)
+  end)
 end)
 
 describe("the event loop", function()
@@ -168,6 +176,62 @@ describe("SIGINT and SIGTERM", function()
       assert.are.equal(status, ended)
     end)
   end
+
+  -- `spin` sends the signal and never returns by itself.
+  for where, code in pairs {
+    ["a task"] = "hot.spawn(spin)",
+    ["a timer"] = "hot.after(1, spin)",
+    ["a coroutine in a task"] = "hot.spawn(function() coroutine.wrap(function() pcall(spin) spin() end)() end)",
+    ["code that catches errors"] = "while true do pcall(spin) end",
+    ["coroutines that are caught"] = "while true do coroutine.resume(coroutine.create(spin)) end",
+    ["a handler of luv"] = "local timer = uv.new_timer() timer:start(1, 0, spin) hot.run()",
+  } do
+    it("end " .. where, function()
+      local path = t.build("int f(void) { return 1; }")
+      local output, ended = run("timeout -s KILL 10 $LUA -e " .. quote(([[
+        local hot, uv = require "hotlua", require "luv"
+        hot.load(%q, { on = { before_unload = function() print "unload" end } })
+        local is_sent
+        local function spin()
+          local was_sent = is_sent
+          is_sent = true
+          if not was_sent then uv.kill(uv.os_getpid(), "sigterm") end
+          while true do end
+        end
+        %s]]):format(path, code)))
+      assert.are.equal("unload\n", output)
+      assert.are.equal(143, ended)
+    end)
+  end
+
+  it("let <close> variables end in order", function()
+    local output, ended = run("$LUA -e " .. quote [[
+      local uv = require "luv"
+      local guard <close> = setmetatable({}, { __close = function()
+        local sum = 0
+        for i = 1, 10000 do sum = sum + i end
+        print(sum)
+      end })
+      uv.kill(uv.os_getpid(), "sigint")
+      while true do end]])
+    assert.are.equal("50005000\n", output)
+    assert.are.equal(130, ended)
+  end)
+
+  it("end workers that loop, also one that has just been started", function()
+    for _, wait in ipairs { "", "uv.sleep(20)" } do
+      local began = uv.hrtime()
+      local output, ended = run("$LUA -e " .. quote(([[
+        local hot, uv = require "hotlua", require "luv"
+        hot.worker(function() require "hotlua".spawn(function() while true do end end) end)
+        %s
+        uv.kill(uv.os_getpid(), "sigterm")
+        hot.run()]]):format(wait)))
+      assert.are.equal("", output)
+      assert.are.equal(143, ended)
+      assert.is_true(uv.hrtime() - began < 1.8e9)
+    end
+  end)
 end)
 
 describe("hot.run", function()

@@ -4,6 +4,7 @@
 
 #include "call.h"
 #include "core.h"
+#include "interrupt.h"
 #include "loader.h"
 #include "memory.h"
 #include "slot.h"
@@ -286,13 +287,6 @@ void host_await(struct host *host, int change)
 
 /* Signals ------------------------------------------------------------------------------------ */
 
-static void interrupt_hook(lua_State *L, lua_Debug *ar)
-{
-    (void)ar;
-    lua_sethook(L, NULL, 0, 0);
-    luaL_error(L, "interrupted!");
-}
-
 /* The first signal ends the program in order, also out of Lua code that never returns to the loop;
  * the second one kills. */
 static void on_signal(int number)
@@ -301,7 +295,10 @@ static void on_signal(int number)
     ending_signal = number;
     signal(number, SIG_DFL);
     if (main_host) {             /* not between two runs of a watched script */
-        lua_sethook(main_host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+        if (pthread_equal(main_host->thread, pthread_self()))
+            interrupt_here();
+        else
+            interrupt_thread(main_host->thread);
         uv_async_send(&main_host->wake);
     }
     errno = kept;
@@ -310,7 +307,7 @@ static void on_signal(int number)
 void host_interrupt(struct host *host)
 {
     host->is_interrupted = true;
-    lua_sethook(host->L, interrupt_hook, LUA_MASKCALL | LUA_MASKRET | LUA_MASKCOUNT, 1);
+    interrupt_thread(host->thread);
     host_stop(host);
 }
 
@@ -487,6 +484,7 @@ struct host *host_open(lua_State *L)
     lua_setfield(L, -2, "hotlua.core");
     lua_pop(L, 1);
     call_open(L);
+    interrupt_open(L);
     if (!main_host) {
         listen_to_signals(host);
         luv_set_thread_cb(open_thread_state, close_thread_state);
@@ -519,7 +517,7 @@ static void close_luv_handles(lua_State *L)
 void host_close(struct host *host)
 {
     lua_State *L = host->L;
-    lua_sethook(L, NULL, 0, 0);
+    interrupt_close(L);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &core_close_key);
     if (lua_isfunction(L, -1))
         host_call(L, 0, "closing");

@@ -257,7 +257,7 @@ static bool run_main_part(struct host *host, lua_State *L, int argc, char **argv
 {
     bool has_script = options->script < argc;
     if (has_script && !run_script(L, argv[options->script], strcmp(argv[options->script - 1], "--") == 0))
-        return options->is_interactive && (prompt_run(host, L), true);
+        return false;
     if (options->is_interactive) {
         prompt_run(host, L);
     } else if (!has_script && !options->runs_text && !options->shows_version) {

@@ -69,7 +69,8 @@ static int run(struct run *run)
     lua_pushcfunction(L, run_protected);
     lua_pushlightuserdata(L, run);
     if (lua_pcall(L, 1, 0, 0) != LUA_OK) {
-        interpreter_report(L);
+        if (host_exit_status() == 0)     /* otherwise a signal ended it: that is no error */
+            interpreter_report(L);
         run->status = 1;
     }
     host_close(run->host);

@@ -26,6 +26,7 @@ struct worker {
     struct letter *first, **last;            /* to the worker, not taken yet */
     bool is_finished;            /* no more will come */
     bool has_ended;
+    bool is_interrupted;         /* perhaps before it has a host */
     struct parcel *start;        /* what its function is called with */
     struct parcel *results;      /* of its end */
     int function;                /* the starter's registry reference: f(kind, ...) */
@@ -170,6 +171,7 @@ static int l_interrupt(lua_State *L)
 {
     struct worker *worker = check_worker(L);
     pthread_mutex_lock(&worker->lock);
+    worker->is_interrupted = true;
     if (worker->host)
         host_interrupt(worker->host);
     pthread_mutex_unlock(&worker->lock);
@@ -301,6 +303,8 @@ static void set_host(struct worker *worker, struct host *host)
 {
     pthread_mutex_lock(&worker->lock);
     worker->host = host;
+    if (host && worker->is_interrupted)
+        host_interrupt(host);
     pthread_mutex_unlock(&worker->lock);
 }
 
