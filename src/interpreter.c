@@ -17,7 +17,7 @@ struct options {
     const char *bad;         /* the option that is none */
 };
 
-static const char *program = "hotlua";
+static const char *program = "hotlua";   /* before messages; NULL: at the prompt, where it goes without saying */
 
 static const char *const commands[] = {"test", "inspect", "check", "stubs", "new", "help", NULL};
 
@@ -27,7 +27,9 @@ void interpreter_report(lua_State *L)
 {
     const char *message = lua_tostring(L, -1);
     fflush(stdout);
-    fprintf(stderr, "%s: %s\n", program, message ? message : "(error object is not a string)");
+    if (program)
+        fprintf(stderr, "%s: ", program);
+    fprintf(stderr, "%s\n", message ? message : "(error object is not a string)");
     lua_pop(L, 1);
 }
 
@@ -252,6 +254,14 @@ static const char *find_command(int argc, char **argv)
 
 /* Running ------------------------------------------------------------------------------------ */
 
+static void run_prompt(struct host *host, lua_State *L)
+{
+    const char *name = program;
+    program = NULL;
+    prompt_run(host, L);
+    program = name;
+}
+
 static bool run_main_part(struct host *host, lua_State *L, int argc, char **argv,
                           const struct options *options)
 {
@@ -259,12 +269,12 @@ static bool run_main_part(struct host *host, lua_State *L, int argc, char **argv
     if (has_script && !run_script(L, argv[options->script], strcmp(argv[options->script - 1], "--") == 0))
         return false;
     if (options->is_interactive) {
-        prompt_run(host, L);
+        run_prompt(host, L);
     } else if (!has_script && !options->runs_text && !options->shows_version) {
         if (!isatty(STDIN_FILENO))
             return run_loaded(L, luaL_loadfile(L, NULL));
         print_version();
-        prompt_run(host, L);
+        run_prompt(host, L);
     }
     return true;
 }
