@@ -109,6 +109,17 @@ describe("hotlua new", function()
     assert.are.equal("", (run(directory, "ls")))
   end)
 
+  it("makes it in another folder, too", function()
+    local output, status = run(directory, 'mkdir "a folder" && "$HOTLUA" new "a folder/counter/"')
+    assert.are.equal(0, status, output)
+    assert.matches("cd a folder/counter\n", output)
+    output, status = run(directory .. "/a folder/counter", "make test")
+    assert.are.equal(0, status, output)
+    output, status = run(directory, '"$HOTLUA" new none/counter')
+    assert.are.equal(1, status)
+    assert.matches("no such file or directory: none", output)
+  end)
+
   it("wants one name", function()
     for _, arguments in ipairs { "", "one two", "--force" } do
       local output, status = run(directory, '"$HOTLUA" new ' .. arguments)

@@ -59,7 +59,7 @@ and enums of the plugin, so that an editor completes and checks `plugin.api.NAME
   new = [[
 Makes a folder NAME with a plugin in C, main.lua with a policy and a migration, a spec with a reload
 and a migration test, Makefile, and the files that editors and busted read. NAME: letters, digits
-and _, beginning with a letter. Then:
+and _, beginning with a letter; in front of it may stand the folder to make it in. Then:
     cd NAME && make && make test && hotlua main.lua
 ]],
   help = [[

@@ -1,4 +1,4 @@
---- hotlua new NAME: a folder with a plugin, a program, specs and what editors need.
+--- hotlua new [DIRECTORY/]NAME: a folder with a plugin, a program, specs and what editors need.
 local api_text = require "hotlua.commands.stubs_api"
 local commands = require "hotlua.commands"
 local files = require "hotlua.commands.new_files"
@@ -42,23 +42,24 @@ return function(arguments)
   local words, options = commands.parse("new", arguments, {})
   if options.help then return commands.run("help", { "new" }) end
   if #words ~= 1 then commands.misuse("new", "one name is needed") end
-  local name = words[1]
+  local place = words[1]:gsub("(.)/+$", "%1")
+  local name = place:match "[^/]*$"
   local problem = refusal(name)
   if problem then commands.fail(problem) end
-  local ok, message, code = uv.fs_mkdir(name, tonumber("755", 8))
+  local ok, message, code = uv.fs_mkdir(place, tonumber("755", 8))
   if not ok then
     local exists = "'%s' is already here; choose another name, or remove it"
-    commands.fail(code == "EEXIST" and exists:format(name) or message)
+    commands.fail(code == "EEXIST" and exists:format(place) or message)
   end
-  local values = { NAME = name, CLASS = name:gsub("%-", "_"), HOTLUA = own_path() }
+  local values = { PLACE = place, NAME = name, CLASS = name:gsub("%-", "_"), HOTLUA = own_path() }
   for _, directory in ipairs { "src", "spec", "stubs" } do
-    make_directory(name .. "/" .. directory)
+    make_directory(place .. "/" .. directory)
   end
   for path, text in pairs(files) do
-    write_file(name .. "/" .. fill(path, values), fill(text, values))
+    write_file(place .. "/" .. fill(path, values), fill(text, values))
   end
-  write_file(name .. "/stubs/hotlua.lua", api_text)
-  print(fill("made @NAME@/. Now:\n    cd @NAME@\n    make test\n" ..
+  write_file(place .. "/stubs/hotlua.lua", api_text)
+  print(fill("made @PLACE@/. Now:\n    cd @PLACE@\n    make test\n" ..
     "    make run    (and change src/@NAME@.c meanwhile)", values))
   return 0
 end
