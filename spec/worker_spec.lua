@@ -84,6 +84,19 @@ describe("a worker", function()
     assert.are.equal(math.maxinteger, copy[1.5])
   end)
 
+  it("gets tables as deep as a long list is", function()
+    local list
+    for i = 1, 1500 do list = { i, list } end
+    local worker = hot.worker(function(rest)
+      local count = 0
+      while rest do count, rest = count + 1, rest[2] end
+      return count
+    end, list)
+    assert.are.equal(1500, (worker:join()))
+    for i = 1, 1500 do list = { i, list } end
+    assert.error_matches(function() hot.worker(echo, list) end, "value #1 has tables nested more than 2000 deep")
+  end)
+
   it("gets pointers as addresses", function()
     local plugin = t.load(version(1), { watch = false })
     local address = hot.address(plugin.api.place_of_time())
@@ -172,6 +185,17 @@ describe("an error in a worker", function()
     worker:on("error", function(message) seen = message end)
     t.await(function() return seen end)
     assert.matches("alone", seen)
+  end)
+
+  it("that is a table comes as a copy, one that is no message as text", function()
+    local _, problem = hot.worker(function() error { code = 7, list = { 1, 2.0 } } end):join()
+    assert.are.same({ code = 7, list = { 1, 2.0 } }, problem)
+    _, problem = hot.worker(function() error { print } end):join()
+    assert.matches("^table: ", problem)
+    _, problem = hot.worker(function()
+      error(setmetatable({}, { __tostring = function() return "as text" end }))
+    end):join()
+    assert.are.equal("as text", problem)
   end)
 
   it("is printed when nobody asks", function()

@@ -239,6 +239,22 @@ static int l_worker_report(lua_State *L)
     return 1;
 }
 
+static int pack_and_free(lua_State *L)
+{
+    parcel_free(parcel_pack(L, 1, 0));
+    return 0;
+}
+
+/* core.can_be_sent(value) -> could it be a message */
+static int l_can_be_sent(lua_State *L)
+{
+    lua_settop(L, 1);
+    lua_pushcfunction(L, pack_and_free);
+    lua_insert(L, 1);
+    lua_pushboolean(L, lua_pcall(L, 1, 0, 0) == LUA_OK);
+    return 1;
+}
+
 /* core.worker_listen(f): f() is called in the loop whenever something has come or nothing more will. */
 static int l_worker_listen(lua_State *L)
 {
@@ -383,7 +399,8 @@ void worker_open(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"worker_start", l_worker_start}, {"worker_name", l_worker_name}, {"worker_report", l_worker_report},
-        {"worker_listen", l_worker_listen}, {"worker_take", l_worker_take}, {NULL, NULL},
+        {"worker_listen", l_worker_listen}, {"worker_take", l_worker_take}, {"can_be_sent", l_can_be_sent},
+        {NULL, NULL},
     };
     static const luaL_Reg methods[] = {
         {"send", l_send}, {"finish", l_finish}, {"interrupt", l_interrupt}, {"wait", l_wait},

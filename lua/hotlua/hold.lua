@@ -4,7 +4,7 @@ local task = require "hotlua.task"
 
 local M = {}
 
-local limit_ms = 50  -- a thread that stays inside longer puts the reload off
+local limit_ms = 200 -- a thread that stays inside longer puts the reload off; one may lose its processor that long
 local first_us = 300 -- so long is waited without serving the loop
 
 --- Stops the threads; they go on at M.release. Nothing happens where no other Lua state has a plugin.

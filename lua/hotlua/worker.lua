@@ -131,7 +131,7 @@ end
 
 --- Sends nothing more and waits until the worker has ended: its function has returned, what was sent is
 --- handled, and its loop has nothing left to wait for.
---- @return any ... what its function returned; or nil and the message of the error that ended it
+--- @return any ... what its function returned; or nil and the error that ended it
 function Worker:join()
   if not self.ended then
     self.is_joined = true
@@ -296,6 +296,14 @@ local function load_code(kind, code, ...)
   return assert(loadfile(code))
 end
 
+-- An error as the other side gets it: a table as a copy, if it can be one; what shows itself as text as that.
+local function portable(problem)
+  local meta = getmetatable(problem)
+  local is_text = type(meta) == "table" and meta.__tostring ~= nil
+  if type(problem) ~= "table" or is_text or not core.can_be_sent(problem) then return tostring(problem) end
+  return problem
+end
+
 --- Called by worker.c in the new thread; what it returns goes to the other side.
 function M.run(kind, code, path, cpath, ...)
   package.path, package.cpath = path, cpath
@@ -305,7 +313,7 @@ function M.run(kind, code, path, cpath, ...)
     serve()
     return table.unpack(values, 1, values.n)
   end, with_traceback, ...))
-  if not results[1] then return "ended", false, tostring(results[2]) end
+  if not results[1] then return "ended", false, portable(results[2]) end
   return "ended", table.unpack(results, 1, results.n)
 end
 
