@@ -98,6 +98,20 @@ describe("hotlua --watch", function()
     assert.is_nil(stop():find("interrupted", 1, true))
   end)
 
+  for what, code in pairs {
+    ["a task"] = "hot.spawn(function() while true do counter.api.next() end end)",
+    ["a timer"] = "hot.every(1, function() while true do counter.api.next() end end)",
+    ["a loop that catches errors"] = "while true do pcall(hot.sleep, 1) end",
+  } do
+    it("stops " .. what .. " that never ends", function()
+      local reads, stop = start(load .. 'print "busy" io.stdout:flush()\ncounter.api.next() ' .. code)
+      reads "busy\n"
+      put("main.lua", load .. 'print("after", counter.api.next() > 1)')
+      reads "after\ttrue\n"
+      assert.is_nil(stop():find("interrupted", 1, true))
+    end)
+  end
+
   it("unloads what the new script does not load", function()
     local reads, stop = start(load .. "print(counter.api.next())\nhot.run()")
     reads "1\n"

@@ -37,8 +37,20 @@ static int l_now(lua_State *L)
     return 1;
 }
 
+static bool is_ending(struct host *host)
+{
+    return host_exit_status() || host_was_interrupted(host);
+}
+
+/* core.is_ending() -> has a signal asked the program to end, or somebody this state */
+static int l_is_ending(lua_State *L)
+{
+    lua_pushboolean(L, is_ending(host_of(L)));
+    return 1;
+}
+
 /* core.turn(may_block) -> is anything left; nil if the loop is already running above. Raises
- * "interrupted!" when a signal asked the program to end. */
+ * "interrupted!" when a signal asked the program to end, or this state is to. */
 static int l_turn(lua_State *L)
 {
     struct host *host = host_of(L);
@@ -46,7 +58,7 @@ static int l_turn(lua_State *L)
         return 0;
     bool more = host_turn(host, lua_toboolean(L, 1));
     host_drain(host, L);
-    if (host_exit_status() && !lua_toboolean(L, 2))
+    if (is_ending(host) && !lua_toboolean(L, 2))
         return luaL_error(L, "interrupted!");
     lua_pushboolean(L, more);
     return 1;
@@ -127,7 +139,7 @@ int luaopen_hotlua_core(lua_State *L)
     static const luaL_Reg functions[] = {
         {"on_error", l_on_error}, {"on_close", l_on_close}, {"now", l_now}, {"turn", l_turn},
         {"drain", l_drain}, {"run", l_run}, {"stop", l_stop}, {"is_running", l_is_running},
-        {"enter_loop", l_enter_loop}, {"await", l_await}, {"exit_status", l_exit_status},
+        {"enter_loop", l_enter_loop}, {"await", l_await}, {"exit_status", l_exit_status}, {"is_ending", l_is_ending},
         {"errno", l_errno}, {"loop_address", l_loop_address}, {"is_terminal", l_is_terminal}, {NULL, NULL},
     };
     luaL_newlib(L, functions);

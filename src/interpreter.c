@@ -1,6 +1,7 @@
 /* interpreter.c: the command line, as lua5.4 takes it (its manual, section 7), and what is more. */
 #include "interpreter.h"
 
+#include "interrupt.h"
 #include "prompt.h"
 
 #include <lauxlib.h>
@@ -298,6 +299,7 @@ static int run_watched(struct host *host, lua_State *L, int argc, char **argv, c
     if (is_begun && run_options(L, argv, options->script) && run_main_part(host, L, argc, argv, options) &&
         !host_was_stopped(host))
         host_run(host);
+    interrupt_end(L);
     lua_getfield(L, -1, "finish");
     if (interpreter_call(L, 0, 1) != LUA_OK)
         return 1;

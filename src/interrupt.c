@@ -5,15 +5,17 @@
 #include <lauxlib.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
 
-enum { GRACE = 1000000 };    /* VM instructions that <close> variables get */
+enum { GRACE_MS = 100, LOOK = 1000 };    /* what <close> variables get; VM instructions between two looks */
 
 /* Written by the thread itself alone; its signal handler reads and raises. */
 static __thread struct {
     lua_State *L;            /* the main one; NULL: none */
     lua_State *volatile running;     /* the coroutine that runs; NULL: L itself */
     volatile sig_atomic_t is_interrupted;
-    bool was_raised;
+    uint64_t first_ns;       /* when the error was raised first, 0: not yet */
 } self;
 
 static int interrupt_signal(void)
@@ -29,12 +31,25 @@ static void arm(lua_State *L, int instructions)
     lua_sethook(L, raise_in, mask, instructions);
 }
 
+static bool is_grace_over(void)
+{
+    return self.first_ns && uv_hrtime() - self.first_ns >= GRACE_MS * 1000000ull;
+}
+
+static void arm_again(lua_State *L)
+{
+    arm(L, is_grace_over() ? 1 : LOOK);
+}
+
 static void raise_in(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
-    arm(L, self.was_raised ? 1 : GRACE);
-    self.was_raised = true;
-    luaL_error(L, "interrupted!");
+    bool is_first = self.first_ns == 0;
+    if (is_first)
+        self.first_ns = uv_hrtime();
+    arm_again(L);
+    if (is_first || is_grace_over())
+        luaL_error(L, "interrupted!");
 }
 
 void interrupt_here(void)
@@ -83,11 +98,11 @@ static int resume(lua_State *L, lua_State *co, int arguments)
     lua_xmove(L, co, arguments);
     self.running = co;
     if (self.is_interrupted)
-        arm(co, 1);
+        arm_again(co);
     int status = lua_resume(co, L, arguments, &count);
     self.running = before;
-    if (self.is_interrupted)             /* who catches the error does not go on */
-        arm(L, 1);
+    if (self.is_interrupted)             /* who catches the error does not go on for long */
+        arm_again(L);
     if (status == LUA_OK || status == LUA_YIELD)
         return move_results(L, co, count);
     lua_xmove(co, L, 1);
@@ -150,15 +165,21 @@ void interrupt_open(lua_State *L)
         luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);
     self.running = NULL;
-    self.is_interrupted = self.was_raised = false;
+    self.is_interrupted = 0;
+    self.first_ns = 0;
     self.L = L;
+}
+
+void interrupt_end(lua_State *L)
+{
+    self.is_interrupted = 0;
+    self.first_ns = 0;
+    lua_sethook(L, NULL, 0, 0);
 }
 
 void interrupt_close(lua_State *L)
 {
-    if (self.L == L) {
+    if (self.L == L)
         self.L = NULL;
-        self.is_interrupted = 0;
-    }
-    lua_sethook(L, NULL, 0, 0);
+    interrupt_end(L);
 }

@@ -9,6 +9,8 @@
 /* This thread runs L, whose libraries are open. Its coroutine.resume and coroutine.wrap note from here on what
  * runs. [-0 +0] */
 void interrupt_open(lua_State *L);
+/* What was to be interrupted has ended: no further error is raised in L, until the next interrupt. */
+void interrupt_end(lua_State *L);
 /* No error is raised in L any more. */
 void interrupt_close(lua_State *L);
 

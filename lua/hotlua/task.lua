@@ -11,8 +11,7 @@ local programs = setmetatable({}, { __mode = "k" }) -- coroutine -> true: the pr
 --- @param message any the error, usually a string with a traceback
 --- @param what string where it happened
 function M.on_error(message, what)
-  local is_ending = core.exit_status() ~= 0 and tostring(message):find("interrupted!", 1, true)
-  if is_ending then return end -- a signal ends the program: that is no error
+  if core.is_ending() and tostring(message):find("interrupted!", 1, true) then return end -- that is no error
   io.stderr:write("hotlua: ", what, ": ", tostring(message), "\n")
 end
 
