@@ -101,6 +101,21 @@ describe("hot.check", function()
       reason("void g%(void%) {}", "int g;"))
   end)
 
+  it("knows a symbol that nothing has, and those that the program or a library has", function()
+    local old = "int f(int n) { return n; }"
+    local diff = check(old, "int missing(int); int f(int n) { return missing(n); }")
+    assert.is_false(diff.compatible)
+    assert.are.same({ "undefined symbol: missing" }, diff.refused)
+    for _, new in ipairs {
+      "#include <stdio.h>\nint f(int n) { return printf(\"%d\", n); }",
+      "#include <hotlua/plugin.h>\nint f(int n) { hot_emit(\"f\", \"\"); return n; }",
+      "int missing(int) __attribute__((weak)); int f(int n) { return missing ? missing(n) : n; }",
+      "int uv_version(void); int f(int n) { return n + uv_version(); }",
+    } do
+      assert.is_true(check(old, new).compatible)
+    end
+  end)
+
   it("is what change:diff() gives, also without debug information", function()
     local diff = hot.check(t.build("int f(int x) { return x; }", "-g0"),
       t.build("int f(int x) { return x + 1; }", "-g0"))

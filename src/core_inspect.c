@@ -5,16 +5,19 @@
 #include "call_compile.h"
 #include "cdecl.h"
 #include "debuginfo.h"
+#include "loader.h"
 #include "object.h"
 #include "slot.h"
 #include "stage.h"
 
+#include <dlfcn.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_DEPTH = 3 };      /* of types behind pointers that are described */
+enum { MOST_NEEDED = 64, MOST_MISSING = 32 };    /* libraries, symbols */
 
 static void set_string(lua_State *L, const char *name, const char *value)
 {
@@ -436,10 +439,62 @@ static int l_inspect_file(lua_State *L)
     return 1;
 }
 
+/* Where what the image needs may be found, as far as it is loaded here. False: a library of it is not. */
+static bool open_needed(const struct image *image, void **libraries, size_t *count)
+{
+    const char **needed = image->facts.needed;
+    for (*count = 0; needed && needed[*count] && *count < MOST_NEEDED; ++*count) {
+        libraries[*count] = dlopen(needed[*count], RTLD_LAZY | RTLD_LOCAL | RTLD_NOLOAD);
+        if (!libraries[*count])
+            return false;
+    }
+    return !needed || !needed[*count];
+}
+
+static bool is_found(const char *name, void **libraries, size_t count)
+{
+    bool is_there = dlsym(RTLD_DEFAULT, name) != NULL;
+    for (size_t i = 0; i < count && !is_there; i++)
+        is_there = dlsym(libraries[i], name) != NULL;
+    return is_there;
+}
+
+/* -> how many of the symbols that the image needs nothing has; their names, MOST_MISSING at most. */
+static size_t find_missing(const struct image *image, const char **names)
+{
+    void *libraries[MOST_NEEDED];
+    size_t library_count, place = 0, count = 0;
+    const char *name;
+    loader_lock();
+    bool is_known = open_needed(image, libraries, &library_count);
+    while (is_known && count < MOST_MISSING && (name = elf_next_import(&image->facts, &place)))
+        if (!elf_find_symbol(&image->facts, name) && !is_found(name, libraries, library_count))
+            names[count++] = name;
+    while (library_count-- > 0)
+        dlclose(libraries[library_count]);
+    loader_unlock();
+    return count;
+}
+
+/* core.unresolved(image) -> list of symbols that it needs and that nothing has; empty where that cannot be told
+ * without loading a library. */
+static int l_unresolved(lua_State *L)
+{
+    const char *names[MOST_MISSING];
+    size_t count = find_missing(core_check_image(L, 1), names);
+    lua_createtable(L, (int)count, 0);
+    for (size_t i = 0; i < count; i++) {
+        lua_pushstring(L, names[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 void core_open_inspect(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"inspect_open", l_inspect_open}, {"inspect_file", l_inspect_file},
+        {"unresolved", l_unresolved},
         {"inspect_functions", l_inspect_functions}, {"inspect_variables", l_inspect_variables},
         {"inspect_types", l_inspect_types}, {"inspect_definitions", l_inspect_definitions},
         {"inspect_named", l_inspect_named}, {"inspect_type", l_inspect_type}, {NULL, NULL},

@@ -38,6 +38,9 @@ struct elf_facts {
     uint64_t tls_size;       /* bytes of PT_TLS, 0: none */
     struct symbol *symbols;  /* exported, sorted by name (strcmp) */
     size_t symbol_count;
+    const void *dynamic_symbols;         /* for elf_next_import */
+    const char *strings;
+    size_t import_end, string_size;
 };
 
 /* Check the `size` bytes at `bytes` as a shared object for this machine: every header, segment,
@@ -57,5 +60,8 @@ bool elf_is_everywhere(const char *library);
 
 /* The exported symbol of that name, NULL if none. */
 const struct symbol *elf_find_symbol(const struct elf_facts *facts, const char *name);
+
+/* The name of the next symbol that the file needs of others; NULL: no more. *place begins as 0. */
+const char *elf_next_import(const struct elf_facts *facts, size_t *place);
 
 #endif

@@ -217,9 +217,32 @@ static int compare_names(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+const char *elf_next_import(const struct elf_facts *facts, size_t *place)
+{
+    const Elf64_Sym *symbols = facts->dynamic_symbols;
+    while (++*place < facts->import_end) {
+        const Elf64_Sym *symbol = &symbols[*place];
+        bool is_needed = symbol->st_shndx == SHN_UNDEF && ELF64_ST_BIND(symbol->st_info) == STB_GLOBAL;
+        if (is_needed && symbol->st_name < facts->string_size && facts->strings[symbol->st_name])
+            return facts->strings + symbol->st_name;
+    }
+    return NULL;
+}
+
+/* A GNU hash table has those that are defined, and what is before them is not. */
+static void note_imports(struct elf *elf)
+{
+    size_t end = elf->has_tag[TAG_GNU_HASH] ? elf->first_hashed : elf->end_hashed;
+    elf->facts->dynamic_symbols = elf->symbols;
+    elf->facts->import_end = end < elf->symbol_limit ? end : elf->symbol_limit;
+    elf->facts->strings = elf->strings;
+    elf->facts->string_size = elf->string_size;
+}
+
 bool elf_list_symbols(struct elf *elf)
 {
     struct elf_facts *facts = elf->facts;
+    note_imports(elf);
     facts->symbols = calloc(elf->end_hashed - elf->first_hashed + 1, sizeof *facts->symbols);
     if (!facts->symbols)
         return error_set(elf->error, "%s: out of memory", elf->name);

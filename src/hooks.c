@@ -59,7 +59,11 @@ static void push_value(lua_State *L, const struct value *value)
     case 'd': lua_pushnumber(L, value->number); break;
     case 'b': lua_pushboolean(L, value->integer != 0); break;
     case 's': lua_pushstring(L, value->text); break;
-    default: lua_pushlightuserdata(L, value->pointer); break;
+    default:
+        if (value->pointer)
+            lua_pushlightuserdata(L, value->pointer);
+        else
+            lua_pushnil(L);
     }
 }
 

@@ -164,6 +164,8 @@ void interrupt_open(lua_State *L)
     if (lua_getglobal(L, "coroutine") == LUA_TTABLE)
         luaL_setfuncs(L, functions, 0);
     lua_pop(L, 1);
+    if (self.L)                          /* a state inside the thread's own */
+        return;
     self.running = NULL;
     self.is_interrupted = 0;
     self.first_ns = 0;
@@ -172,14 +174,16 @@ void interrupt_open(lua_State *L)
 
 void interrupt_end(lua_State *L)
 {
-    self.is_interrupted = 0;
-    self.first_ns = 0;
+    if (self.L == L) {
+        self.is_interrupted = 0;
+        self.first_ns = 0;
+    }
     lua_sethook(L, NULL, 0, 0);
 }
 
 void interrupt_close(lua_State *L)
 {
+    interrupt_end(L);
     if (self.L == L)
         self.L = NULL;
-    interrupt_end(L);
 }

@@ -30,7 +30,7 @@ HOT_HOST extern void hot_host_free(void *object, const char *where);
 HOT_HOST extern void *hot_host_symbol(const char *plugin, const char *name);
 
 /* Raises the event `emit` in Lua: plugin:on("emit", function(name, ...) end). `types` has a letter for each
- * value: i int, l long or int64_t, d double, b bool (as int), s const char * (copied; NULL is nil), p void *.
+ * value: i int, l long or int64_t, d double, b bool (as int), s const char * (copied), p void *; NULL is nil.
  *     hot_emit("hit", "isd", 7, "wall", 0.5);
  * From any thread. On the thread that loaded the plugin the handlers have run when it returns; from
  * another they run later on that one. Without a host nothing happens. */

@@ -139,6 +139,9 @@ function M.images(old, new, options)
   diff.why = findings.why or {}
   local refused = {}
   if not plan then refused[1] = message end
+  for _, name in ipairs(core.unresolved(new)) do
+    refused[#refused + 1] = ("undefined symbol: %s"):format(name)
+  end
   add_breaks(refused, old, new, diff)
   local reasons = table.move(refused, 1, #refused, 1, {})
   for _, path in ipairs(M.lost(diff)) do
