@@ -215,6 +215,27 @@ describe("hot.module", function()
     assert.are.same({ hits = 2, limit = 20 }, state)
   end)
 
+  it("is what callbacks that its chunk has given away have, too", function()
+    local name = new_name()
+    local text = [[
+      local callbacks = require "hot_module_callbacks"
+      local M = { v = %d, count = 0 }
+      function M.tick() return %d end
+      callbacks[%d] = function() M.count = M.count + 1 return M.tick(), M.v end
+      return M]]
+    local callbacks = {}
+    package.loaded.hot_module_callbacks = callbacks
+    finally(function() package.loaded.hot_module_callbacks = nil end)
+    put(name, text:format(1, 1, 1))
+    local module = hot.module(name)
+    for version = 2, 3 do
+      put(name, text:format(version, version, version))
+      t.await(function() return module.v == version end)
+    end
+    for i = 1, 3 do assert.are.same({ 3, 3 }, { callbacks[i]() }) end
+    assert.are.equal(3, module.count)
+  end)
+
   it("takes a value where there was none yet", function()
     local name = new_name()
     put(name, "local rules local M = { v = 1 } function M.get() return rules end return M")
@@ -284,6 +305,12 @@ describe("hot.module", function()
     put(low, "return { f = function() return 2 end }")
     t.await(function() return module.g() == 2 end)
     assert.are.equal(2, module.f())
+    put(high, ("local own = { f = require('%s').f } return { own = own, g = function() return own.f() end }"):format(low))
+    t.await(function() return module.own end)
+    put(low, "return { f = function() return 3 end }")
+    t.await(function() return module.g() == 3 end)
+    put(high, "local own = { f = function() return 4 end } return { own = own, g = function() return own.f() end }")
+    t.await(function() return module.own.f() == 4 end)
   end)
 
   it("gives on_reload the old nested tables, and undoes all when it fails", function()

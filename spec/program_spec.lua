@@ -254,6 +254,15 @@ describe("hot.run", function()
   end)
 end)
 
+describe("hot.sleep", function()
+  it("wants milliseconds", function()
+    for _, bad in ipairs { "x", {}, 0 / 0 } do
+      assert.error_matches(function() hot.sleep(bad) end, "^bad argument #1 to 'sleep' %(milliseconds")
+    end
+    hot.sleep(-1)
+  end)
+end)
+
 describe("the end of the program", function()
   it("waits for tasks that sleep, also those of timers", function()
     local output, status = run([[$LUA -e 'local hot = require "hotlua"

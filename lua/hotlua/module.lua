@@ -80,8 +80,9 @@ local function bring_in(record, new)
   if is_asked then merge:save_all() end
   local ok, message = xpcall(function()
     merge:apply()
+    merge:replace_in_own()
     for _, other in pairs(modules) do
-      if other.table then merge:replace_in(other.table) end
+      if other.table and other ~= record then merge:replace_in(other.table, other.initial) end
     end
     if is_asked then on_reload(before) end
   end, debug.traceback)
@@ -89,6 +90,7 @@ local function bring_in(record, new)
     merge:revert()
     error(message, 0)
   end
+  merge:forward()
   record.initial = merge.fresh
 end
 
@@ -162,7 +164,9 @@ local function load_first(record)
   end
   if type(result) ~= "table" then return result end
   if record.table then
-    merging.plan(record.table, result, source_of(record)):apply()
+    local merge = merging.plan(record.table, result, source_of(record))
+    merge:apply()
+    merge:forward()
     result = record.table
   end
   set_table(record, result)

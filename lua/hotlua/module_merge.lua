@@ -32,25 +32,27 @@ local function foreign_tables(root)
   return foreign
 end
 
+local leads_on = { table = true, ["function"] = true }
+
 -- The functions and tables that a value leads to through fields, metatables and upvalues, each once. Other
 -- modules are not entered; `owns(fn)` says whose upvalues are.
 local function reach(root, foreign, owns)
-  local functions, tables, seen = {}, {}, {}
-  local todo = { root }
+  local functions, tables, seen = {}, {}, { [root] = true }
+  local todo, count = { root }, 1
   local function add(value)
-    local kind = type(value)
-    if (kind ~= "table" and kind ~= "function") or seen[value] or foreign[value] then return end
+    if not leads_on[type(value)] or seen[value] or foreign[value] then return end
     seen[value] = true
-    todo[#todo + 1] = value
+    count = count + 1
+    todo[count] = value
   end
-  seen[root] = true
-  while #todo > 0 do
-    local value = table.remove(todo)
+  while count > 0 do
+    local value = todo[count]
+    count = count - 1
     if type(value) == "table" then
       tables[#tables + 1] = value
       for key, field in next, value do
-        add(key)
-        add(field)
+        if leads_on[type(field)] then add(field) end
+        if leads_on[type(key)] then add(key) end
       end
       add(debug.getmetatable(value))
     elseif is_lua(value) then
@@ -288,9 +290,9 @@ function M.plan(old, new, source, initial)
     fields = {}, locals = {}, -- new table -> how it was reached
     pairs = {}, is_taken = {}, todo = {}, joins = {}, saved = {}, undo = {},
   }, Merge)
-  self.old_functions = filter(reach(old, foreign, always), owns)
+  self.reached, self.old_tables = reach(old, foreign, always)
+  self.old_functions = filter(self.reached, owns)
   self.new_functions = reach(new, foreign, always) -- those of others, which may wrap the module's own, too
-  _, self.old_tables = reach(old, foreign, owns)
   _, self.new_tables = reach(new, foreign, owns)
   self.fresh = M.initial(new, source)
   self:visit(old, new, self.fields)
@@ -315,7 +317,8 @@ end
 
 --- Notes all state of the module, so that Merge:revert puts back also what others change from now on.
 function Merge:save_all()
-  for _, one in ipairs(self.old_tables) do self:save(one) end
+  local _, tables = reach(self.old, self.foreign, self.owns)
+  for _, one in ipairs(tables) do self:save(one) end
   for _, fn in ipairs(self.old_functions) do
     each_upvalue(fn, function(i, _, value)
       self.undo[#self.undo + 1] = function() debug.setupvalue(fn, i, value) end
@@ -335,25 +338,52 @@ function Merge:apply()
   self:move_initial()
 end
 
---- Who else holds old functions of the module gets the new ones: what `root` leads to.
---- @param root table another module, or this one
-function Merge:replace_in(root)
-  local functions, tables = reach(root, foreign_tables(root), always)
+function Merge:replace(functions, tables)
+  local replacements, undo = self.replacements, self.undo
   for _, fn in ipairs(functions) do
     each_upvalue(fn, function(i, _, value)
-      local new = self.replacements[value]
+      local new = replacements[value]
       if new then self:set_upvalue(fn, i, new) end
     end)
   end
   for _, one in ipairs(tables) do
     for key, value in next, one do
-      local new = self.replacements[value]
+      local new = replacements[value]
       if new then
-        self.undo[#self.undo + 1] = function() rawset(one, key, value) end
+        undo[#undo + 1] = function() rawset(one, key, value) end
         rawset(one, key, new)
       end
     end
   end
+end
+
+--- Who else holds old functions of the module gets the new ones: what `root`, another module, leads to.
+--- @param root table
+--- @param initial table? M.initial of that module, which is to know them as its own
+function Merge:replace_in(root, initial)
+  self:replace(reach(root, foreign_tables(root), always))
+  for _, fields in pairs(initial and initial.fields or {}) do self:replace({}, { fields }) end
+end
+
+--- The same for what the module itself holds.
+function Merge:replace_in_own()
+  self:replace(self.reached, self.old_tables)
+  self:replace(self.new_functions, self.new_tables)
+end
+
+--- Whoever holds the new run's own table, which nobody should (a callback that the chunk has given away), has
+--- the module through it.
+function Merge:forward()
+  local new, old = self.new, self.old
+  for key, value in next, shallow_copy(new) do
+    local is_meta = type(key) == "string" and key:sub(1, 2) == "__" -- read by Lua itself where `new` is a metatable
+    if not is_meta then value = nil elseif value == new then value = old end
+    rawset(new, key, value)
+  end
+  debug.setmetatable(new, {
+    __index = old, __newindex = old, __len = function() return #old end,
+    __pairs = function() return pairs(old) end,
+  })
 end
 
 --- Puts everything back.

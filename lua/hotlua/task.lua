@@ -97,6 +97,9 @@ end
 
 --- Waits `ms` milliseconds.
 function M.sleep(ms)
+  if type(ms) ~= "number" or ms ~= ms then
+    error(("bad argument #1 to 'sleep' (milliseconds expected, got %s)"):format(tostring(ms)), 2)
+  end
   local alarm
   M.await(function(done) alarm = core.alarm(ms, done) end)
   alarm:stop()
