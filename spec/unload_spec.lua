@@ -280,7 +280,7 @@ describe("what was noted of an address before the image lay there", function()
     local other = t.load [[
 #include <pthread.h>
 static pthread_key_t keys[256];
-void make(char *around) { for (int i = 0; i < 256; i++)
+void make(long around) { for (int i = 0; i < 256; i++)
     pthread_key_create(&keys[i], (void (*)(void *))(around + (i - 128) * 32768L)); }
 void forget(void) { for (int i = 0; i < 256; i++) pthread_key_delete(keys[i]); }
 ]]
@@ -288,7 +288,7 @@ void forget(void) { for (int i = 0; i < 256; i++) pthread_key_delete(keys[i]); }
     local first = load(source:format(1))
     local base = image_of(first, 1).base
     first:close()
-    other.api.make(hot.cast("char *", base))
+    other.api.make(base)
     local plugin, gone = load(source:format(3))
     local moved = image_of(plugin, 1).base - base
     local why = replace(plugin, gone)

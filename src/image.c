@@ -198,9 +198,12 @@ struct image *image_gone_from(const void *address)
         (uintptr_t)address >= __atomic_load_n(&mapped_high, __ATOMIC_ACQUIRE))
         return NULL;
     pthread_mutex_lock(&mapped_lock);
-    for (unsigned i = 0; i < REMEMBERED && gone[i] && !found; i++)
-        if (image_contains(gone[i], address))
-            found = image_retain(gone[i]);
+    unsigned count = gone_count < REMEMBERED ? gone_count : REMEMBERED;
+    for (unsigned i = 1; i <= count && !found; i++) {    /* the last first: others may have lain there before */
+        struct image *last = gone[(gone_count - i) % REMEMBERED];
+        if (image_contains(last, address))
+            found = image_retain(last);
+    }
     pthread_mutex_unlock(&mapped_lock);
     if (!found || !is_memory(address))
         return found;
