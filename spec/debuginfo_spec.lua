@@ -95,6 +95,11 @@ describe("debug info", function()
     run(("cd %s && objcopy --only-keep-debug plugin.so plugin.debug && strip -g plugin.so && "
       .. "objcopy --add-gnu-debuglink=plugin.debug plugin.so"):format(directory))
     check(path)
+    local before = uv.cwd()
+    uv.chdir(directory)
+    local found = hot.inspect("plugin.so")
+    uv.chdir(before)
+    assert.are.equal("int add(int a, int b)", found.functions.add.signature)
   end)
 
   it("is found in a separate file in .debug beside the plugin", function()

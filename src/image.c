@@ -313,10 +313,9 @@ bool image_read_types(struct image *image, const struct image_options *options, 
     struct debug_bytes bytes = {stage_bytes(image->stage), stage_size(image->stage), stage_let_go, image->stage};
     snprintf(directory, sizeof directory, "%s", image->source);
     char *slash = strrchr(directory, '/');
-    if (slash)
-        *slash = 0;
+    strcpy(slash ? slash : directory, slash ? "" : ".");
     stage_hold(image->stage);
-    image->debug = debuginfo_open(stage_path(image->stage), &bytes, slash ? directory : NULL, &missing);
+    image->debug = debuginfo_open(stage_path(image->stage), &bytes, directory, &missing);
     if (!image->debug && missing.stage[0])  /* not for what is in the file: it could not be read at all */
         return error_set_stage(error, "open", "%s: its debug information: %s", image->source, missing.text);
     if (image->debug) {
