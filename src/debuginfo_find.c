@@ -256,8 +256,9 @@ const struct type *debuginfo_function(struct debuginfo *debug, const char *name,
         goto done;
     if (!find_function(debug, name, address, &die, &missing)) {
         if (missing)
-            error_set(error, "the debug info of '%s' is in '%s', which is not found or cannot be read (split "
-                      "DWARF): compile without -gsplit-dwarf, or keep that file", name, missing);
+            error_set(error, "the debug info of '%s' is in '%s', which is not found or cannot be read "
+                      "(split DWARF): compile without -gsplit-dwarf, or keep that file and compile "
+                      "without -fdebug-types-section", name, missing);
         else
             error_set(error, "no debug info describes '%s': compile its source with -g, or declare "
                       "it with cdef", name);
