@@ -220,8 +220,39 @@ int version(void) { return %d; }
     plugin:on("before_unload", function(old) old.api.stop(1) end)
     plugin.api.start(hot.loop())
     plugin:close()
-    t.await(function() return #gone > 0 and not gone[#gone][2] end, 5000)
+    assert.are.same({ { 1 } }, gone)
     assert.is_nil(image_of(plugin, 1))
+  end)
+end)
+
+describe("a handle that before_unload closes at the program's end", function()
+  it("is closed before the image goes, also at the end by a signal", function()
+    local path = t.build [[
+#include <stdio.h>
+typedef struct uv_loop_s uv_loop_t;
+int uv_timer_init(uv_loop_t *, void *); int uv_timer_start(void *, void (*)(void *), unsigned long, unsigned long);
+void uv_close(void *, void (*)(void *));
+static _Alignas(16) char timer[512];
+static void tick(void *unused) { (void)unused; }
+static void on_closed(void *unused) { (void)unused; printf("closed "); fflush(stdout); }
+void start(uv_loop_t *loop) { uv_timer_init(loop, timer); uv_timer_start(timer, tick, 1000000, 0); }
+void stop(void) { uv_close(timer, on_closed); }
+]]
+    local script = ([[io.stdout:setvbuf "no"
+local hot = require "hotlua"
+local plugin = hot.load("%s", { watch = false, on = {
+  before_unload = function(old) old.api.stop() end,
+  unloaded = function(...) print("unloaded", ...) end,
+} })
+plugin.api.start(hot.loop())
+if arg[1] then require "luv".kill(require "luv".os_getpid(), arg[1]) hot.run() else hot.stop() end
+]]):format(path)
+    local directory = t.tmpdir()
+    t.write(directory .. "/main.lua", script)
+    for _, ending in ipairs { "", "sigterm" } do
+      local pipe <close> = io.popen(("'%s' %s/main.lua %s 2>&1"):format(uv.exepath(), directory, ending))
+      assert.are.equal("closed unloaded\t1\tnil\n", pipe:read("a"))
+    end
   end)
 end)
 

@@ -72,13 +72,22 @@ local function may_go(owner, image)
   return false
 end
 
+local longest_closing_ms <const> = 200
+
+-- Handles of the loop that lead into the image and were closed are so after its next turn. When the program is
+-- being ended by a signal that turn is made, too, and then raises.
+local function wait_for_handles(image)
+  if not core.awaits_handle(image.handle) or not task.can_wait() then return end
+  pcall(task.wait, function() return not core.awaits_handle(image.handle) end, longest_closing_ms)
+end
+
 -- With no call inside: `before_unload`, then dlclose.
 local function unload(owner, image, is_direct)
   if not may_go(owner, image) then return end
+  wait_for_handles(image)
   if is_direct then
     core.close(image.handle)
   else
-    task.wait(function() return not core.awaits_handle(image.handle) end)
     task.await(function(done) core.close(image.handle, done) end)
   end
   unloaded(owner, image)
