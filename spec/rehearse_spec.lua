@@ -101,6 +101,28 @@ describe("rehearse = function", function()
   end)
 end)
 
+describe("a crash of the live version during a rehearsal", function()
+  for _, policy in ipairs { "rollback", "error" } do
+    it("does not keep the next version from coming: " .. policy, function()
+      local plugin, crash
+      plugin = t.load(source(1), { watch = true, guard = { crash = policy }, rehearse = function()
+        local began = os.clock()
+        while os.clock() < began + 0.1 do end
+      end })
+      assert(t.swap(plugin, source(2, "int boom(void) { return *(volatile int *)16; }")))
+      plugin.api.tick()
+      plugin:on("before_load", function()
+        hot.after(1, function() crash = { plugin.api.version(), select(2, pcall(plugin.api.boom)) } end)
+      end)
+      put(plugin, source(4))
+      t.await(function() return plugin.api.version() == 4 end)
+      assert.are.equal(2, crash[1])
+      assert.matches("SIGSEGV", crash[2])
+      assert.are.equal(2, plugin.api.tick())
+    end)
+  end
+end)
+
 describe("the copy", function()
   it("writes nothing of the program's twice", function()
     local directory = t.tmpdir()
