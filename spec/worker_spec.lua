@@ -393,6 +393,20 @@ describe("a reload", function()
     worker:join()
   end)
 
+  it("by hand that was put off leaves the change to the watcher", function()
+    local plugin = t.load(version(1))
+    local worker = new_obedient(plugin)
+    worker:send("gate")
+    t.await(function() return plugin.api.is_inside == 1 end)
+    put(plugin, version(2))
+    local report, refusal = plugin:reload()
+    assert.is_nil(report)
+    assert.matches("put off", refusal.error)
+    plugin.api.is_open = 1
+    t.await(function() return plugin:info().generation == 2 end)
+    worker:join()
+  end)
+
   it("stops threads at the boundary of their calls for as long as it carries", function()
     local plugin = t.load(version(1), { watch = false, migrate = function(new, old)
       local before = old.api.total

@@ -175,7 +175,7 @@ function Plugin:reload()
   return exclusively(open_owner(self), function(owner)
     local seen = stamp_of(owner.path)
     local report = reload.run(owner, { kind = "reload" })
-    owner.failed_stamp = not report.ok and seen or nil
+    owner.failed_stamp = not report.ok and not report.is_put_off and seen or nil
     return report
   end)
 end

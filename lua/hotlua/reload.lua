@@ -489,6 +489,7 @@ function Transaction:finish_failed(problem)
   describe_failure(self, problem)
   -- The content is remembered: it is not tried again until the file changes. Not so after a
   -- policy's refusal, which is about the moment.
+  self.report.is_put_off = self.is_put_off
   if self.report.stage ~= "settle" and not self.is_put_off then self.owner.refused = self.new_handle end
   self:close_new()
   local owner = self.owner
