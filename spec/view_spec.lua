@@ -196,6 +196,39 @@ describe("a pointer into an image", function()
   end)
 end)
 
+-- Something else may lie by now where an image was.
+local function is_mapped(address)
+  for line in io.lines "/proc/self/maps" do
+    local first, last = line:match "^(%x+)-(%x+)"
+    if tonumber(first, 16) <= address and address < tonumber(last, 16) then return true end
+  end
+  return false
+end
+
+describe("a pointer that a callback is given", function()
+  it("raises when it leads into an image that is gone, whatever was given before", function()
+    local gone = t.load("int number = 7; int *where(void) { return &number; }", { watch = false, keep = 0 })
+    local caller = t.load([[
+      static int *kept, own = 5;
+      void keep(unsigned long address) { kept = (int *)address; }
+      void call(void (*f)(int *)) { int here = 6; f(&here); f(&own); f(kept); }
+    ]], { watch = false })
+    local address, seen = hot.address(gone.api.where()), nil
+    local function look(pointer)
+      local ok, value = pcall(function() return pointer[0] end)
+      seen[#seen + 1] = ok and value or value:match "which has been unloaded"
+    end
+    for _ = 1, 2 do -- what the first calls need is there when the image goes
+      caller.api.keep(address)
+      seen = {}
+      caller.api.call(look)
+      gone:close()
+    end
+    assert.are.same({ 6, 5 }, { seen[1], seen[2] })
+    if not is_mapped(address) then assert.are.equal("which has been unloaded", seen[3]) end
+  end)
+end)
+
 describe("owned objects", function()
   it("outlive the image and the plugin, with their types", function()
     local plugin = t.load(versions[1], { watch = false, keep = 0 })

@@ -128,13 +128,16 @@ static void remember_pointer(lua_State *L, struct callback *callback, unsigned n
     lua_replace(shelf, pointer->slot);
 }
 
-/* An object for a pointer into no image is as the one before, but for the address. False: not that simple. */
+/* An object for a pointer into no image, nor where one was, is as the one before, but for the address. False:
+ * not that simple. */
 static bool push_alike(lua_State *L, const struct callback *callback, unsigned number, void *value)
 {
     const struct callback_pointer *known = &callback->pointers[number - 1];
     if (!value || !known->object || known->object->flags != OBJECT_POINTER || known->object->image)
         return false;
     struct image *image = image_of_address(value);
+    if (!image)
+        image = image_gone_from(value);
     image_release(image);
     if (image)
         return false;

@@ -39,7 +39,7 @@ static always_inline bool push_all(lua_State *L, const struct callback *callback
     unsigned integers = 0, doubles = 0, pointers = 0;
 #pragma GCC unroll 3
     for (int i = 0; i < MOST; i++) {
-        enum scalar scalar = signature->arguments[i].scalar;
+        enum scalar scalar = CLASS_OF(pattern, i) == I ? signature->arguments[i].scalar : SCALAR_OTHER;
         if (CLASS_OF(pattern, i) == I && __builtin_expect(scalar == SCALAR_INT32, 1))
             lua_pushinteger(L, (int32_t)values->integers[integers++]);
         else if (CLASS_OF(pattern, i) == I)

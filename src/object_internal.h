@@ -134,6 +134,11 @@ const char *object_intern(lua_State *L, const char *text);
 struct types *object_expression_types(lua_State *L, bool renew);
 void object_open_classes(lua_State *L);
 
+/* object_guess.c ------------------------------------------------------------------------------ */
+
+/* Does the table at index, given for a pointer to const `record`s, list them, instead of being one? */
+bool object_is_list(lua_State *L, int index, const struct type *record);
+
 /* object_new.c: making objects --------------------------------------------------------------- */
 
 /* Push an object that owns zeroed memory for `type` and `extra` bytes more (of a flexible member). */

@@ -286,63 +286,6 @@ static bool store_object(lua_State *L, int index, struct object *object, const s
     return true;
 }
 
-static const struct type *first_part(const struct type *plain)
-{
-    bool is_record = plain->kind == TYPE_STRUCT || plain->kind == TYPE_UNION;
-    if (is_record && plain->count > 0)
-        return type_plain(plain->fields[0].type);
-    return plain->kind == TYPE_ARRAY ? type_plain(plain->target) : NULL;
-}
-
-/* Is the value on top none that such a number can have? */
-static bool is_no(lua_State *L, const struct type *number)
-{
-    int kind = lua_type(L, -1);
-    bool is_number = number->kind == TYPE_INT || number->kind == TYPE_FLOAT ||
-                     number->kind == TYPE_BOOL || number->kind == TYPE_ENUM;
-    bool is_text = kind == LUA_TSTRING && number->kind != TYPE_ENUM;
-    return is_number && (kind == LUA_TUSERDATA || is_text);
-}
-
-/* Does the table at index, the first in one for a record, mean such a record and not its first
- * part? It does when its braces are deeper than that part, or when it names a field that only the
- * record has. */
-static bool means_record(lua_State *L, int index, const struct type *record)
-{
-    uint64_t offset;
-    int top = lua_gettop(L);
-    const struct type *part = first_part(record), *inner = part ? first_part(part) : NULL;
-    bool is_part = false;
-    lua_pushvalue(L, index);
-    while (inner && !is_part) {
-        luaL_checkstack(L, 10, NULL);
-        is_part = lua_rawgeti(L, -1, 1) != LUA_TTABLE && !is_no(L, inner);
-        inner = first_part(inner);
-    }
-    bool is_record = !is_part;
-    lua_settop(L, top);
-    for (lua_pushnil(L); !is_record && lua_next(L, index); lua_pop(L, 1)) {
-        const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
-        is_record = name && type_find_field(record, name, &offset) &&
-                    !type_find_field(part, name, &offset);
-    }
-    lua_settop(L, top);
-    return is_record;
-}
-
-/* Is the first element of the table a record itself, that is, the table a list of them? */
-static bool is_list_of(lua_State *L, int index, const struct type *record)
-{
-    luaL_checkstack(L, 20, NULL);
-    int kind = lua_rawgeti(L, index, 1);
-    const struct object *object = object_test(L, -1);
-    const struct type *own = object ? object->class->record : NULL;
-    bool is_list = kind == LUA_TTABLE ? means_record(L, lua_gettop(L), record)
-                                      : own && types_same(own, record);
-    lua_pop(L, 1);
-    return is_list;
-}
-
 /* A table, where C promises not to write: a temporary of as many elements as it has, and a zero one
  * behind them, which ends a list of strings. */
 static bool store_literal(lua_State *L, int index, const struct type *pointer, void **address,
@@ -352,7 +295,7 @@ static bool store_literal(lua_State *L, int index, const struct type *pointer, v
     bool is_record = target->kind == TYPE_STRUCT || target->kind == TYPE_UNION;
     if (target->size == 0 || target->is_incomplete)
         return type_expected(L, index, pointer, error);
-    bool is_one = is_record && !is_list_of(L, index, target);
+    bool is_one = is_record && !object_is_list(L, index, target);
     size_t count = is_one ? 1 : lua_rawlen(L, index);
     uint64_t flexible = is_one ? object_flexible_size(L, index, target) : 0;
     struct object *object = object_push_owned(L, target, target->size * count + flexible);

@@ -42,18 +42,20 @@ local function random_member(depth)
   return random_scalar()
 end
 
+-- Behind the first member of a union no struct: clang (14) passes only the `float` of a double that shares its place
+-- with a struct of a float and padding, from clang to clang, too.
 function random_record(depth)
-  local fields = {}
+  local fields, word = {}, random(6) == 1 and "union" or "struct"
   for i = 1, random(5) do
-    local kind = random_member(depth)
+    local kind = random_member(word == "union" and i > 1 and 2 or depth)
     fields[i] = { name = "m" .. i, kind = kind }
     if kind.is_integer and random(5) == 1 then fields[i].bits = random(kind.size * 8) end
   end
-  if random(6) == 1 then
+  if word == "struct" and random(6) == 1 then
     local inside = random(2) == 1 and "union" or "struct"
     fields[#fields + 1] = { inside = inside, { name = "n1", kind = random_scalar() }, { name = "n2", kind = random_scalar() } }
   end
-  return kinds.record(random(6) == 1 and "union" or "struct", fields)
+  return kinds.record(word, fields)
 end
 
 local function random_callback()
