@@ -70,13 +70,24 @@ static bool find_noted(const struct image *image, char *why, size_t size)
     return true;
 }
 
+enum { BLOCK = 16 };         /* words looked at together, with one branch */
+
 const void *users_find_pointer(const struct image *image, const void *bytes, size_t size)
 {
-    const char *start = (const char *)(((uintptr_t)bytes + sizeof(void *) - 1) & -sizeof(void *));
-    for (const char *at = start; at + sizeof(void *) <= (const char *)bytes + size; at += sizeof(void *)) {
-        uintptr_t word;
-        memcpy(&word, at, sizeof word);
-        if (word - image->base < image->size)
+    const char *at = (const char *)(((uintptr_t)bytes + sizeof(void *) - 1) & -sizeof(void *));
+    const char *end = (const char *)bytes + size;
+    uintptr_t words[BLOCK], base = image->base, limit = image->size;
+    for (; at + sizeof words <= end; at += sizeof words) {
+        uintptr_t found = 0;
+        memcpy(words, at, sizeof words);
+        for (int i = 0; i < BLOCK; i++)
+            found |= words[i] - base < limit;
+        if (found)
+            break;
+    }
+    for (; at + sizeof(void *) <= end; at += sizeof(void *)) {
+        memcpy(words, at, sizeof(void *));
+        if (words[0] - base < limit)
             return at;
     }
     return NULL;
